@@ -1,0 +1,1 @@
+"""How it is said and done: bus, agents, models, telemetry, store, console and command line."""

@@ -1,0 +1,213 @@
+"""One exception tree. A message says what was found, what was expected and what to do.
+
+AntiphonError
+├── ConfigurationError        a setting, a definition or an extra that is wrong or missing
+│   ├── MissingExtra          a feature whose packages are not installed
+│   └── LoadError             a system, agent or file that cannot be imported
+├── BusError
+│   ├── BusUnavailable        no server, or the connection is gone (retryable)
+│   ├── NoResponders          nobody listens on the subject (retryable)
+│   ├── RequestTimeout        nobody answered in time (retryable)
+│   ├── MessageTooLarge       body and headers exceed what the bus carries
+│   └── Conflict              a fenced append or a compare-and-set found something newer
+├── MessageError              bytes that are not the message that was expected (caller's fault)
+│   ├── UnknownType           a message name nobody registered here
+│   ├── UnknownVersion        a version of a message this side does not read
+│   └── InvalidMessage        malformed JSON, or a body that fails validation
+├── AgentError
+│   ├── UnknownAgent          no such agent has ever been seen
+│   ├── UnknownHandler        the agent has no such handler
+│   ├── HandlerFailed         the handler at the other end raised
+│   ├── ForeignTask           ``ctx`` used from an asyncio task it does not belong to
+│   └── Busy                  the mailbox is full (retryable)
+├── DeadlineExceeded          the time the caller gave has passed
+├── TaskCancelled             somebody stopped the task
+├── TaskDead                  every attempt failed
+└── ModelError
+    ├── UnknownModel          a model name that settings do not define
+    ├── ModelFileError        a checkpoint that is missing, corrupt, truncated or of an unknown family
+    ├── ModelUnavailable      the instance cannot be reached or is overloaded (retryable)
+    ├── ContextTooLong        prompt and output exceed the model's context
+    ├── InvalidRequest        sampling values, tools or a schema the instance cannot take
+    └── InvalidOutput         the reply is not what the caller asked for
+"""
+
+from typing import ClassVar
+
+from antiphon.schemas.task import ErrorInfo
+
+
+class AntiphonError(Exception):
+    """Base of all. ``details`` are ids and numbers; ``retryable`` says whether trying again may help."""
+
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, **details: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details: dict[str, str] = {key: str(value) for key, value in details.items()}
+
+    def info(self) -> ErrorInfo:
+        """The error as it crosses the wire."""
+        return ErrorInfo(type=type(self).__name__, message=self.message, retryable=self.retryable, details=self.details)
+
+
+class ConfigurationError(AntiphonError):
+    """A setting, a definition or an extra that is wrong or missing."""
+
+
+class MissingExtra(ConfigurationError):
+    """A feature whose packages are not installed."""
+
+
+class LoadError(ConfigurationError):
+    """A system, agent or file that cannot be imported."""
+
+
+class BusError(AntiphonError):
+    """Something between the processes."""
+
+
+class BusUnavailable(BusError):
+    """No server, or the connection is gone."""
+
+    retryable = True
+
+
+class NoResponders(BusError):
+    """Nobody listens on the subject."""
+
+    retryable = True
+
+
+class RequestTimeout(BusError):
+    """Nobody answered in time."""
+
+    retryable = True
+
+
+class MessageTooLarge(BusError):
+    """Body and headers exceed what the bus carries."""
+
+
+class Conflict(BusError):
+    """A fenced append or a compare-and-set found something newer."""
+
+
+class MessageError(AntiphonError):
+    """Bytes that are not the message that was expected."""
+
+
+class UnknownType(MessageError):
+    """A message name nobody registered here."""
+
+
+class UnknownVersion(MessageError):
+    """A version of a message this side does not read."""
+
+
+class InvalidMessage(MessageError):
+    """Malformed JSON, or a body that fails validation."""
+
+
+class AgentError(AntiphonError):
+    """Something about an agent."""
+
+
+class UnknownAgent(AgentError):
+    """No such agent has ever been seen."""
+
+
+class UnknownHandler(AgentError):
+    """The agent has no such handler."""
+
+
+class HandlerFailed(AgentError):
+    """The handler at the other end raised; ``details["type"]`` names its exception."""
+
+
+class ForeignTask(AgentError):
+    """``ctx`` was used from an asyncio task it does not belong to."""
+
+
+class Busy(AgentError):
+    """The mailbox is full."""
+
+    retryable = True
+
+
+class DeadlineExceeded(AntiphonError):
+    """The time the caller gave has passed."""
+
+
+class TaskCancelled(AntiphonError):
+    """Somebody stopped the task."""
+
+
+class TaskDead(AntiphonError):
+    """Every attempt failed."""
+
+
+class ModelError(AntiphonError):
+    """Something about a model instance."""
+
+
+class UnknownModel(ModelError):
+    """A model name that settings do not define."""
+
+
+class ModelFileError(ModelError):
+    """A checkpoint that is missing, corrupt, truncated or of an unknown family."""
+
+
+class ModelUnavailable(ModelError):
+    """The instance cannot be reached or is overloaded."""
+
+    retryable = True
+
+
+class ContextTooLong(ModelError):
+    """Prompt and output exceed the model's context."""
+
+
+class InvalidRequest(ModelError):
+    """Sampling values, tools or a schema the instance cannot take."""
+
+
+class InvalidOutput(ModelError):
+    """The reply is not what the caller asked for; small models may do better on another attempt."""
+
+    retryable = True
+
+
+def _tree(root: type[AntiphonError]) -> dict[str, type[AntiphonError]]:
+    found = {root.__name__: root}
+    for child in root.__subclasses__():
+        found.update(_tree(child))
+    return found
+
+
+_BY_NAME = _tree(AntiphonError)
+
+
+def from_info(info: ErrorInfo) -> AntiphonError:
+    """The exception that ``info`` describes; one that is not ours comes back as HandlerFailed.
+
+    The class decides ``retryable`` for our own types; a foreign type keeps its name in ``details["type"]``.
+    """
+    known = _BY_NAME.get(info.type)
+    if known is not None:
+        error = known(info.message)
+        error.details = dict(info.details)
+        return error
+    error = HandlerFailed(f"{info.type}: {info.message}")
+    error.details = {**info.details, "type": info.type}
+    return error
+
+
+def to_info(error: BaseException) -> ErrorInfo:
+    """Any exception as it crosses the wire. A foreign one is taken as retryable: another attempt may help."""
+    if isinstance(error, AntiphonError):
+        return error.info()
+    text = str(error) or type(error).__name__
+    return ErrorInfo(type=type(error).__name__, message=text, retryable=True)

@@ -1,0 +1,1 @@
+"""Who thinks: one seam, and adapters for local, remote, HTTP and scripted instances."""

@@ -1,0 +1,106 @@
+"""Every attribute and span name we write, in one place, each with its source.
+
+Sources: [messaging] OpenTelemetry semantic conventions v1.44.0, messaging (NATS is not a well-known system there;
+``nats`` as nats.net writes it); [genai] GenAI conventions v1.41.0, the last frozen text; [ours] facts that only this
+runtime knows, under ``antiphon.``.
+"""
+
+from typing import Final
+
+# [messaging]
+MESSAGING_SYSTEM: Final = "messaging.system"
+MESSAGING_OPERATION_TYPE: Final = "messaging.operation.type"  # send | receive | process | settle
+MESSAGING_OPERATION_NAME: Final = "messaging.operation.name"  # publish | request | process | fetch | ack
+MESSAGING_DESTINATION: Final = "messaging.destination.name"
+MESSAGING_TEMPLATE: Final = "messaging.destination.template"
+MESSAGING_GROUP: Final = "messaging.consumer.group.name"
+MESSAGING_MESSAGE_ID: Final = "messaging.message.id"
+MESSAGING_CONVERSATION: Final = "messaging.message.conversation_id"  # the run
+MESSAGING_BODY_SIZE: Final = "messaging.message.body.size"  # bytes
+ERROR_TYPE: Final = "error.type"
+
+# [genai]
+GENAI_OPERATION: Final = "gen_ai.operation.name"  # chat | embeddings | execute_tool | invoke_agent
+GENAI_PROVIDER: Final = "gen_ai.provider.name"
+GENAI_REQUEST_MODEL: Final = "gen_ai.request.model"
+GENAI_RESPONSE_MODEL: Final = "gen_ai.response.model"
+GENAI_MAX_TOKENS: Final = "gen_ai.request.max_tokens"
+GENAI_TEMPERATURE: Final = "gen_ai.request.temperature"
+GENAI_TOP_P: Final = "gen_ai.request.top_p"
+GENAI_TOP_K: Final = "gen_ai.request.top_k"
+GENAI_SEED: Final = "gen_ai.request.seed"
+GENAI_FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
+GENAI_FIRST_CHUNK: Final = "gen_ai.response.time_to_first_chunk"  # seconds
+GENAI_INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
+GENAI_OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
+GENAI_CACHED_TOKENS: Final = "gen_ai.usage.cache_read.input_tokens"
+GENAI_OUTPUT_TYPE: Final = "gen_ai.output.type"  # text | json
+GENAI_AGENT_NAME: Final = "gen_ai.agent.name"
+GENAI_CONVERSATION: Final = "gen_ai.conversation.id"
+GENAI_TOOL_NAME: Final = "gen_ai.tool.name"
+GENAI_TOOL_TYPE: Final = "gen_ai.tool.type"
+GENAI_INPUT_MESSAGES: Final = "gen_ai.input.messages"  # opt-in content, only when capture is on
+GENAI_OUTPUT_MESSAGES: Final = "gen_ai.output.messages"  # opt-in content, only when capture is on
+
+# [ours] identity
+NODE: Final = "antiphon.node"
+TENANT: Final = "antiphon.tenant"
+RUN: Final = "antiphon.run"  # id shared by everything that one outside request caused
+TASK: Final = "antiphon.task"
+AGENT: Final = "antiphon.agent"
+HANDLER: Final = "antiphon.handler"
+ATTEMPT: Final = "antiphon.attempt"
+PATH: Final = "antiphon.path"  # place of the operation in its handler: 3, 3.b.1
+OPERATION: Final = "antiphon.operation"  # ask | call | submit | publish | model | tool | run | state
+OBS: Final = "antiphon.obs"  # true on the observability system's own spans
+
+# [ours] evidence for detectors
+CAUSES: Final = "antiphon.msg.causes"  # ids of the messages or operations whose content was used
+CAUSES_INFERRED: Final = "antiphon.msg.causes_inferred"  # true where the runtime assumed the edge
+QUEUE_ENTER_NS: Final = "antiphon.queue.enter_ns"  # unix ns, when the message was sent or stored
+QUEUE_DEQUEUE_NS: Final = "antiphon.queue.dequeue_ns"  # unix ns, when a slot took it
+QUEUE_DEPTH: Final = "antiphon.queue.depth"  # waiting here when it was taken
+POOL_ID: Final = "antiphon.pool.id"  # the slots that served it: agent:NAME@NODE or model:NAME@NODE
+POOL_CAPACITY: Final = "antiphon.pool.capacity"
+POOL_ACTIVE: Final = "antiphon.pool.active"  # busy when it was taken, this one included
+INPUT_HASH: Final = "antiphon.input.sha256"
+RESULT_HASH: Final = "antiphon.result.sha256"
+RESULT_CONSUMED: Final = "antiphon.result.consumed"
+EFFECT: Final = "antiphon.effect"  # pure | read | write
+TOOL_TTL_S: Final = "antiphon.tool.ttl_s"
+PROMPT_BLOCKS: Final = "antiphon.prompt.block_hashes"  # rolling hashes, one per 256 tokens
+PROMPT_SEGMENTS: Final = "antiphon.prompt.segments"  # "name:bytes:hash" in prompt order
+DETERMINISTIC: Final = "antiphon.deterministic"  # the same input gives the same result, declared or temperature 0
+MODEL_QUEUE_S: Final = "antiphon.model.queue_s"
+MODEL_PREFILL_S: Final = "antiphon.model.prefill_s"
+MODEL_DECODE_S: Final = "antiphon.model.decode_s"
+TIMEOUT_S: Final = "antiphon.timeout_s"  # what the caller allowed
+RESULT_STATE: Final = "antiphon.state"  # terminal state of a durable task, on its process span
+SAMPLE_P: Final = "antiphon.sample.p"
+
+NATS: Final = "nats"
+
+
+def publish_name(template: str) -> str:
+    """Span name of sending: ``publish {template}``. [messaging]"""
+    return f"publish {template}"
+
+
+def process_name(template: str) -> str:
+    """Span name of handling: ``process {template}``. [messaging]"""
+    return f"process {template}"
+
+
+def model_name(operation: str, model: str) -> str:
+    """Span name of a model call: ``{operation} {model}``, such as ``chat smollm2-135m``. [genai]"""
+    return f"{operation} {model}"
+
+
+def tool_name(tool: str) -> str:
+    """Span name of a tool: ``execute_tool {tool}``. [genai]"""
+    return f"execute_tool {tool}"
+
+
+def run_name(step: str) -> str:
+    """Span name of ``ctx.run``: ``run {step}``. [ours]"""
+    return f"run {step}"

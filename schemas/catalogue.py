@@ -1,0 +1,65 @@
+"""Which type a (name, version) on the wire means."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from antiphon.schemas.finding import Finding
+from antiphon.schemas.inference import Capabilities, Embeddings, EmbedRequest, GenerateRequest
+from antiphon.schemas.message import Message
+from antiphon.schemas.node import AgentCard, NodeCard
+from antiphon.schemas.policy import Policy
+from antiphon.schemas.task import DeadLetter, StreamBatch, TaskResult
+from antiphon.schemas.telemetry import TelemetryBatch
+
+BUILT_IN: tuple[type[Message], ...] = (
+    TaskResult,
+    DeadLetter,
+    StreamBatch,
+    GenerateRequest,
+    EmbedRequest,
+    Embeddings,
+    Capabilities,
+    AgentCard,
+    NodeCard,
+    Finding,
+    Policy,
+)
+
+
+class Catalogue:
+    """Message types by wire identity. Values are added while a process is composed, then only read."""
+
+    def __init__(self, types: Iterable[type[Message]] = BUILT_IN) -> None:
+        self._types: dict[tuple[str, int], type[Message]] = {}
+        for found in types:
+            self.add(found)
+
+    def add(self, found: type[Message]) -> None:
+        """Register a type. Adding the same one again changes nothing.
+
+        Raises:
+            ValueError: another type already has this name and version.
+        """
+        key = (found.message_name, found.message_version)
+        known = self._types.setdefault(key, found)
+        if known is not found:
+            raise ValueError(
+                f"message {key[0]} version {key[1]} is both {known.__module__}.{known.__qualname__} and "
+                f"{found.__module__}.{found.__qualname__}: give one of them name= or version="
+            )
+
+    def find(self, name: str, version: int) -> type[Message] | None:
+        """The type of a wire identity, or None."""
+        return self._types.get((name, version))
+
+    def versions(self, name: str) -> tuple[int, ...]:
+        """The versions of a name that are known here, ascending."""
+        return tuple(sorted(version for known, version in self._types if known == name))
+
+    def json_schemas(self) -> dict[str, Any]:
+        """JSON schema of every type, by ``Name@version``, telemetry batches included."""
+        out = {f"{name}@{version}": found.model_json_schema() for (name, version), found in sorted(self._types.items())}
+        out["TelemetryBatch@1"] = TypeAdapter(TelemetryBatch).json_schema()
+        return out

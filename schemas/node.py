@@ -1,0 +1,48 @@
+"""Who is there: one card for each agent, one for each node process."""
+
+from typing import Any
+
+from antiphon.schemas.message import Message, Value
+
+
+class TypeCard(Value):
+    """A message's wire identity and JSON schema."""
+
+    name: str
+    version: int
+    json_schema: dict[str, Any]
+
+
+class HandlerCard(Value):
+    """One handler: what it takes, what it returns, what its docstring says."""
+
+    name: str
+    description: str
+    input: TypeCard
+    output: TypeCard
+
+
+class AgentCard(Message):
+    """What an agent serves. Kept when no node is alive, so that work for it can still be stored."""
+
+    name: str
+    version: str
+    description: str
+    handlers: tuple[HandlerCard, ...]
+    topics: tuple[str, ...] = ()
+    model: str | None = None
+    slots: int
+
+
+class NodeCard(Message):
+    """One process. Renewed while it lives; readers take an expired card as a node that has gone."""
+
+    node: str
+    kind: str  # node, console, model
+    host: str
+    pid: int
+    version: str
+    agents: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    address: str = ""  # the console's http address (without its token)
+    started_unix_ms: int

@@ -1,0 +1,202 @@
+"""Every subject is built and parsed here: one builder and one parser each, no f-string subject elsewhere."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from antiphon.schemas.identity import Address, check_name, check_task, check_topic
+
+ROOT = "antiphon"
+
+
+class Kind(StrEnum):
+    """The third token: what travels on the subject."""
+
+    ASK = "ask"  # low-latency request and reply, core NATS
+    TASK = "task"  # durable work
+    JOURNAL = "journal"  # what an unfinished task has done so far
+    RESULT = "result"  # the one terminal outcome of a task
+    EVENT = "event"  # publish/subscribe between agents
+    STREAM = "stream"  # numbered chunks of a running task, core NATS
+    MODEL = "model"  # inference requests to instances elsewhere, core NATS
+    CONTROL = "control"  # cancel, drain, resume
+    TELEMETRY = "telemetry"  # span and log batches
+    FINDING = "finding"  # what the logging agent says
+    DEAD = "dead"  # what could not be delivered
+
+
+class SubjectError(ValueError):
+    """A subject that is not one of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """The parts of a subject: ``antiphon.{tenant}.{kind}.{rest…}``."""
+
+    tenant: str
+    kind: Kind
+    rest: tuple[str, ...]
+
+
+def _build(tenant: str, kind: Kind, *rest: str) -> str:
+    return ".".join((ROOT, check_name("tenant", tenant), kind.value, *rest))
+
+
+def parse(subject: str) -> Parsed:
+    """The tenant, kind and remaining tokens of a subject.
+
+    Raises:
+        SubjectError: it is not ``antiphon.{tenant}.{kind}.…`` with at least one more token.
+    """
+    tokens = subject.split(".")
+    if len(tokens) < 4 or tokens[0] != ROOT or not all(tokens):
+        raise SubjectError(f"subject {subject!r}: expected antiphon.TENANT.KIND.…")
+    try:
+        kind = Kind(tokens[2])
+    except ValueError:
+        kinds = ", ".join(k.value for k in Kind)
+        raise SubjectError(f"subject {subject!r}: {tokens[2]!r} is none of {kinds}") from None
+    return Parsed(tenant=tokens[1], kind=kind, rest=tuple(tokens[3:]))
+
+
+def _parse(subject: str, kind: Kind, tokens: int | None) -> Parsed:
+    parsed = parse(subject)
+    if parsed.kind is not kind or (tokens is not None and len(parsed.rest) != tokens):
+        shape = "any number of" if tokens is None else tokens
+        raise SubjectError(f"subject {subject!r}: expected kind {kind.value!r} with {shape} more tokens")
+    return parsed
+
+
+def ask(tenant: str, to: Address) -> str:
+    """Where ``to`` answers low-latency requests; queue group = agent."""
+    return _build(tenant, Kind.ASK, to.agent, to.handler)
+
+
+def parse_ask(subject: str) -> Address:
+    """Who is asked. Raises SubjectError."""
+    return Address(*_parse(subject, Kind.ASK, 2).rest)
+
+
+def task(tenant: str, to: Address) -> str:
+    """Where durable work for ``to`` is stored."""
+    return _build(tenant, Kind.TASK, to.agent, to.handler)
+
+
+def parse_task(subject: str) -> Address:
+    """Who is to do the work. Raises SubjectError."""
+    return Address(*_parse(subject, Kind.TASK, 2).rest)
+
+
+def tasks_of(tenant: str, agent: str) -> str:
+    """Filter for all durable work of one agent."""
+    return _build(tenant, Kind.TASK, check_name("agent", agent), "*")
+
+
+def journal(tenant: str, task_id: str) -> str:
+    """The journal of one unfinished task."""
+    return _build(tenant, Kind.JOURNAL, check_task(task_id))
+
+
+def parse_journal(subject: str) -> str:
+    """The task id. Raises SubjectError."""
+    return _parse(subject, Kind.JOURNAL, 1).rest[0]
+
+
+def result(tenant: str, task_id: str) -> str:
+    """The one terminal outcome of a task."""
+    return _build(tenant, Kind.RESULT, check_task(task_id))
+
+
+def parse_result(subject: str) -> str:
+    """The task id. Raises SubjectError."""
+    return _parse(subject, Kind.RESULT, 1).rest[0]
+
+
+def event(tenant: str, topic: str) -> str:
+    """An event topic, dots allowed."""
+    return _build(tenant, Kind.EVENT, check_topic(topic))
+
+
+def parse_event(subject: str) -> str:
+    """The topic. Raises SubjectError."""
+    return ".".join(_parse(subject, Kind.EVENT, None).rest)
+
+
+def stream(tenant: str, task_id: str) -> str:
+    """Chunks of a running task."""
+    return _build(tenant, Kind.STREAM, check_task(task_id))
+
+
+def parse_stream(subject: str) -> str:
+    """The task id. Raises SubjectError."""
+    return _parse(subject, Kind.STREAM, 1).rest[0]
+
+
+def model(tenant: str, name: str) -> str:
+    """Inference requests to any instance of a model; queue group = model."""
+    return _build(tenant, Kind.MODEL, check_name("model", name))
+
+
+def parse_model(subject: str) -> str:
+    """The model name. Raises SubjectError."""
+    return _parse(subject, Kind.MODEL, 1).rest[0]
+
+
+def control(tenant: str, target: str, id: str) -> str:
+    """Signals to an agent, node or model about one task, request or lease."""
+    return _build(tenant, Kind.CONTROL, check_name("control target", target), check_task(id))
+
+
+def parse_control(subject: str) -> tuple[str, str]:
+    """(target, id). Raises SubjectError."""
+    target, id = _parse(subject, Kind.CONTROL, 2).rest
+    return target, id
+
+
+def telemetry(tenant: str, node: str) -> str:
+    """Span and log batches of one node."""
+    return _build(tenant, Kind.TELEMETRY, check_name("node", node))
+
+
+def parse_telemetry(subject: str) -> str:
+    """The node. Raises SubjectError."""
+    return _parse(subject, Kind.TELEMETRY, 1).rest[0]
+
+
+def finding(tenant: str, pattern: str) -> str:
+    """Findings of one pattern, such as ``p3``."""
+    return _build(tenant, Kind.FINDING, check_name("pattern", pattern))
+
+
+def parse_finding(subject: str) -> str:
+    """The pattern. Raises SubjectError."""
+    return _parse(subject, Kind.FINDING, 1).rest[0]
+
+
+def dead(tenant: str, agent: str) -> str:
+    """Dead letters of one agent."""
+    return _build(tenant, Kind.DEAD, check_name("agent", agent))
+
+
+def parse_dead(subject: str) -> str:
+    """The agent. Raises SubjectError."""
+    return _parse(subject, Kind.DEAD, 1).rest[0]
+
+
+def every(kind: Kind, tenant: str | None = None) -> str:
+    """Wildcard over everything of one kind, of one tenant or of all (None)."""
+    return f"{ROOT}.{'*' if tenant is None else check_name('tenant', tenant)}.{kind.value}.>"
+
+
+def template(subject_kind: Kind) -> str:
+    """The low-cardinality name of a subject for span names and metrics."""
+    rest = {
+        Kind.ASK: "{agent}.{handler}",
+        Kind.TASK: "{agent}.{handler}",
+        Kind.EVENT: "{topic}",
+        Kind.MODEL: "{model}",
+        Kind.CONTROL: "{target}.{id}",
+        Kind.TELEMETRY: "{node}",
+        Kind.FINDING: "{pattern}",
+        Kind.DEAD: "{agent}",
+    }.get(subject_kind, "{task}")
+    return f"{ROOT}.{{tenant}}.{subject_kind.value}.{rest}"

@@ -1,0 +1,112 @@
+"""Durable work: its states, its one outcome, its errors, and what a reader of a stream sees."""
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from antiphon.schemas.message import Message, Value
+
+
+class Effect(StrEnum):
+    """What an operation does to the world. Only pure ones, and reads with no write between, may be shared."""
+
+    PURE = "pure"  # a function of its input
+    READ = "read"  # looks at something that may change
+    WRITE = "write"  # changes something; the default, because it is the safe assumption
+
+
+class TaskState(StrEnum):
+    """Where a task is. Every task ends in exactly one of the last four."""
+
+    QUEUED = "queued"  # stored, no node has it
+    RUNNING = "running"  # a node holds its lease
+    SUCCEEDED = "succeeded"  # the handler returned
+    FAILED = "failed"  # the handler or the input said no; a retry would not help
+    CANCELLED = "cancelled"  # somebody stopped it, or its deadline passed
+    DEAD = "dead"  # every attempt failed; the dead letter has the original bytes
+
+    @property
+    def terminal(self) -> bool:
+        """Whether nothing can follow."""
+        return self not in (TaskState.QUEUED, TaskState.RUNNING)
+
+
+class ErrorInfo(Value):
+    """An error as it crosses the wire: ``type`` names the class, ``message`` says what to do.
+
+    ``retryable``: another attempt may succeed. ``details`` are the ids and numbers the error carries.
+    """
+
+    type: str
+    message: str
+    retryable: bool = False
+    details: dict[str, str] = Field(default_factory=dict)
+
+
+class TaskResult(Message):
+    """The terminal record of a task: published once, on ``result.{task}``, with expected sequence 0."""
+
+    task: str
+    run: str
+    agent: str
+    handler: str
+    state: TaskState
+    value: Any = None  # the reply's JSON, when succeeded
+    error: ErrorInfo | None = None
+    attempts: int = 1
+    trace_id: str = ""
+    started_unix_ms: int
+    finished_unix_ms: int
+
+
+class DeadLetter(Message):
+    """What could not be delivered: the reason, the attempts and the original bytes (base64)."""
+
+    subject: str
+    reason: ErrorInfo
+    attempts: int
+    headers: dict[str, str]
+    body_base64: str
+    task: str | None = None
+    unix_ms: int
+
+
+class Token(Value):
+    """Text as a model produces it."""
+
+    kind: Literal["token"] = "token"
+    text: str
+
+
+class Progress(Value):
+    """Anything a handler emitted that is not text."""
+
+    kind: Literal["progress"] = "progress"
+    value: Any
+
+
+class Restarted(Value):
+    """The worker died or failed after chunks were shown; what follows starts anew as ``attempt``."""
+
+    kind: Literal["restarted"] = "restarted"
+    attempt: int
+
+
+class StreamEnd(Value):
+    """Nothing follows in this attempt; the outcome is the task's result record."""
+
+    kind: Literal["end"] = "end"
+    state: TaskState
+
+
+StreamItem = Annotated[Token | Progress | Restarted | StreamEnd, Field(discriminator="kind")]
+
+
+class StreamBatch(Message):
+    """Chunks of one attempt, coalesced: the first has number ``n``, the next ``n + 1``, …"""
+
+    task: str
+    attempt: int
+    n: int
+    items: tuple[StreamItem, ...]

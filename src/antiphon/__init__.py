@@ -1,0 +1,1 @@
+"""Antiphon: a runtime for systems of agents."""
