@@ -32,15 +32,13 @@ AntiphonError
     └── InvalidOutput         the reply is not what the caller asked for
 """
 
-from typing import ClassVar
-
 from antiphon.schemas.task import ErrorInfo
 
 
 class AntiphonError(Exception):
     """Base of all. ``details`` are ids and numbers; ``retryable`` says whether trying again may help."""
 
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
 
     def __init__(self, message: str, **details: object) -> None:
         super().__init__(message)
@@ -123,7 +121,7 @@ class UnknownHandler(AgentError):
 
 
 class HandlerFailed(AgentError):
-    """The handler at the other end raised; ``details["type"]`` names its exception."""
+    """The handler at the other end raised; ``details["type"]`` names its exception, which decides ``retryable``."""
 
 
 class ForeignTask(AgentError):
@@ -132,6 +130,12 @@ class ForeignTask(AgentError):
 
 class Busy(AgentError):
     """The mailbox is full."""
+
+    retryable = True
+
+
+class NodeStopping(AgentError):
+    """The node stopped or died while it held the work."""
 
     retryable = True
 
@@ -202,6 +206,7 @@ def from_info(info: ErrorInfo) -> AntiphonError:
         return error
     error = HandlerFailed(f"{info.type}: {info.message}")
     error.details = {**info.details, "type": info.type}
+    error.retryable = info.retryable
     return error
 
 
@@ -211,3 +216,10 @@ def to_info(error: BaseException) -> ErrorInfo:
         return error.info()
     text = str(error) or type(error).__name__
     return ErrorInfo(type=type(error).__name__, message=text, retryable=True)
+
+
+def error_type(error: BaseException) -> str:
+    """The name that crosses the wire; for a foreign exception at the other end, the name it had there."""
+    if isinstance(error, HandlerFailed):
+        return error.details.get("type", "HandlerFailed")
+    return type(error).__name__

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from antiphon.schemas.finding import Finding
-from antiphon.schemas.inference import Capabilities, Embeddings, EmbedRequest, GenerateRequest
+from antiphon.schemas.inference import Capabilities, Embeddings, EmbedRequest, GenerateRequest, Reply
 from antiphon.schemas.message import Message
 from antiphon.schemas.node import AgentCard, NodeCard
 from antiphon.schemas.policy import Policy
@@ -18,6 +18,7 @@ BUILT_IN: tuple[type[Message], ...] = (
     DeadLetter,
     StreamBatch,
     GenerateRequest,
+    Reply,
     EmbedRequest,
     Embeddings,
     Capabilities,

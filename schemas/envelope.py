@@ -5,8 +5,9 @@ the way, not refused, so that a newer sender can talk to an older reader.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 MESSAGE_ID = "Nats-Msg-Id"
 TRACEPARENT = "traceparent"
@@ -29,24 +30,27 @@ class EnvelopeError(ValueError):
     """A header whose value cannot be read; the message names header, value and accepted form."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Envelope(NamedTuple):
     """Identity, causality, limits and trace context of one message.
 
-    ``type`` is empty and ``version`` 0 where the sender did not say (a bare JSON body): the receiver then takes its
-    handler's own input type. ``budget`` and ``labels`` are small flat maps; ``causes`` are message or task ids.
+    A named tuple, not a dataclass: one is made for every message, and this takes a third of the time.
+    ``type`` is empty where the sender did not say (a bare JSON body): the receiver then takes its handler's own
+    input type. ``budget`` and ``labels`` are small flat maps; ``causes`` are message or task ids.
     """
 
     type: str = ""
-    version: int = 0
+    version: int = 1
     message_id: str = ""
     run: str = ""
     task: str = ""
     causes: tuple[str, ...] = ()
     deadline_unix_ms: int | None = None
     attempt: int = 1
-    budget: Mapping[str, float] = field(default_factory=dict)
-    labels: Mapping[str, str] = field(default_factory=dict)
+    budget: Mapping[str, float] = _NOTHING
+    labels: Mapping[str, str] = _NOTHING
     priority: int = 0
     reply: str = ""
     traceparent: str = ""
@@ -57,7 +61,7 @@ class Envelope:
         out: dict[str, str] = {}
         if self.type:
             out[TYPE] = self.type
-        if self.version:
+        if self.version != 1:
             out[VERSION] = str(self.version)
         if self.message_id:
             out[MESSAGE_ID] = self.message_id
@@ -87,56 +91,67 @@ class Envelope:
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, str]) -> "Envelope":
-        """Read headers back.
+        """Read headers back; those that are not ours are left alone.
 
         Raises:
             EnvelopeError: a value that cannot be read.
         """
-        get = headers.get
-        causes = get(CAUSES)
-        return cls(
-            type=get(TYPE, ""),
-            version=_integer(headers, VERSION, 0) or 0,
-            message_id=get(MESSAGE_ID, ""),
-            run=get(RUN, ""),
-            task=get(TASK, ""),
-            causes=tuple(causes.split(",")) if causes else (),
-            deadline_unix_ms=_integer(headers, DEADLINE, None),
-            attempt=_integer(headers, ATTEMPT, 1) or 1,
-            budget={key: _number(BUDGET, value) for key, value in _flat_map(headers, BUDGET).items()},
-            labels={key: str(value) for key, value in _flat_map(headers, LABELS).items()},
-            priority=_integer(headers, PRIORITY, 0) or 0,
-            reply=get(REPLY, ""),
-            traceparent=get(TRACEPARENT, ""),
-            tracestate=get(TRACESTATE, ""),
-        )
+        found: dict[str, Any] = {}
+        for key, value in headers.items():
+            reader = _READERS.get(key)
+            if reader is not None:
+                field, read = reader
+                found[field] = value if read is None else read(key, value)
+        return cls(**found)
 
 
-def _integer(headers: Mapping[str, str], key: str, default: int | None) -> int | None:
-    text = headers.get(key)
-    if text is None:
-        return default
+def _integer(key: str, text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise EnvelopeError(f"header {key} is {text!r}, expected an integer") from None
+        raise EnvelopeError(f"header {key} is {text[:80]!r}, expected an integer") from None
 
 
-def _flat_map(headers: Mapping[str, str], key: str) -> dict[str, str | int | float]:
-    text = headers.get(key)
-    if not text:
-        return {}
+def _list(_: str, text: str) -> tuple[str, ...]:
+    return tuple(text.split(",")) if text else ()
+
+
+def _labels(key: str, text: str) -> dict[str, str]:
+    return {name: str(value) for name, value in _flat_map(key, text).items()}
+
+
+def _budget(key: str, text: str) -> dict[str, float]:
+    try:
+        return {name: float(value) for name, value in _flat_map(key, text).items()}
+    except ValueError:
+        raise EnvelopeError(f"header {key} is {text[:80]!r}, expected numbers") from None
+
+
+def _flat_map(key: str, text: str) -> dict[str, str | int | float]:
     try:
         found = json.loads(text)
     except ValueError:
         found = None
-    if not isinstance(found, dict) or not all(isinstance(v, str | int | float) for v in found.values()):
+    if not isinstance(found, dict) or not all(isinstance(value, str | int | float) for value in found.values()):
         raise EnvelopeError(f"header {key} is {text[:80]!r}, expected a flat JSON object")
     return found
 
 
-def _number(key: str, value: str | int | float) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        raise EnvelopeError(f"header {key} has {value!r}, expected numbers") from None
+_READERS: Mapping[str, tuple[str, Callable[[str, str], Any] | None]] = MappingProxyType(
+    {
+        TYPE: ("type", None),
+        VERSION: ("version", _integer),
+        MESSAGE_ID: ("message_id", None),
+        RUN: ("run", None),
+        TASK: ("task", None),
+        CAUSES: ("causes", _list),
+        DEADLINE: ("deadline_unix_ms", _integer),
+        ATTEMPT: ("attempt", _integer),
+        BUDGET: ("budget", _budget),
+        LABELS: ("labels", _labels),
+        PRIORITY: ("priority", _integer),
+        REPLY: ("reply", None),
+        TRACEPARENT: ("traceparent", None),
+        TRACESTATE: ("tracestate", None),
+    }
+)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from antiphon.schemas.message import Message, Value
+from antiphon.schemas.task import ErrorInfo
 
 
 class Role(StrEnum):
@@ -157,6 +158,14 @@ class Finish(Value):
 Chunk = Annotated[TextChunk | ToolCallChunk | Finish, Field(discriminator="kind")]
 
 
+class Reply(Message):
+    """A whole answer: the chunks of one call, put together."""
+
+    text: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish: Finish
+
+
 class EmbedRequest(Message):
     """Texts to turn into vectors."""
 
@@ -183,3 +192,32 @@ class Capabilities(Message):
     tools: bool | None = None
     embeddings: bool | None = None
     deterministic: bool | None = None  # the same request gives the same tokens
+
+
+class DescribeModel(Message):
+    """Ask an instance on the bus for its Capabilities."""
+
+    model: str
+
+
+class Accepted(Message):
+    """An instance on the bus has taken a GenerateRequest; chunks follow on the subject that the request named."""
+
+    server: str
+
+
+class ChunkBatch(Message):
+    """Chunks of one reply, coalesced: the first has number ``n``, the next ``n + 1``, …
+
+    No chunks and no error: the server is still at it. An error, or a Finish as the last chunk, is the end.
+    """
+
+    n: int
+    chunks: tuple[Chunk, ...] = ()
+    error: ErrorInfo | None = None
+
+
+class ReaderSignal(Message):
+    """Whoever reads a reply says, every 2 s, that it still does; or that it has gone."""
+
+    gone: bool = False

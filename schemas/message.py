@@ -24,14 +24,13 @@ class Message(Value):
     message_name: ClassVar[str] = "Message"
     message_version: ClassVar[int] = 1
 
-    @classmethod
-    def __pydantic_init_subclass__(cls, *, name: str | None = None, version: int = 1, **kwargs: Any) -> None:
+    def __init_subclass__(cls, *, name: str | None = None, version: int = 1, **kwargs: Any) -> None:
         """Give the subclass its wire identity.
 
         Raises:
             TypeError: the name has characters a header cannot carry, or the version is below 1.
         """
-        super().__pydantic_init_subclass__(**kwargs)
+        super().__init_subclass__(**kwargs)
         wire = name if name is not None else re.sub(r"\W+", "_", cls.__name__)[:64]
         if NAME.fullmatch(wire) is None:
             raise TypeError(f"message name {wire!r}: expected a letter, then letters, digits or _ (64 at most)")

@@ -45,12 +45,15 @@ class ErrorInfo(Value):
 
 
 class TaskResult(Message):
-    """The terminal record of a task: published once, on ``result.{task}``, with expected sequence 0."""
+    """The terminal record of a task: published once, on ``result.{task}``, with expected sequence 0.
+
+    A record written by whoever cancelled the task does not say which run, agent and handler it was.
+    """
 
     task: str
-    run: str
-    agent: str
-    handler: str
+    run: str = ""
+    agent: str = ""
+    handler: str = ""
     state: TaskState
     value: Any = None  # the reply's JSON, when succeeded
     error: ErrorInfo | None = None

@@ -12,19 +12,25 @@ Headers are ``dict[str, str]``, one value a key, exact spelling (``schemas/envel
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
 
 Headers = Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A message as it arrived. ``reply`` is where an answer goes, or empty."""
+NO_HEADERS: Headers = MappingProxyType({})
+
+
+class Delivery(NamedTuple):
+    """A message as it arrived. ``reply`` is where an answer goes, or empty.
+
+    A tuple, because two are made for every ask: 0.5 µs each, a frozen dataclass takes 1.3.
+    """
 
     subject: str
     body: bytes
-    headers: Headers = field(default_factory=dict)
+    headers: Headers = NO_HEADERS
     reply: str = ""
 
 
@@ -46,7 +52,7 @@ class Subscription(Protocol):
     """A live subscription."""
 
     async def stop(self) -> None:
-        """Take no more; what is being handled runs on. Idempotent."""
+        """Take no more; what has arrived is handled. Idempotent."""
         ...
 
 
@@ -92,7 +98,7 @@ class Consumer(Protocol):
         ...
 
     async def stop(self) -> None:
-        """Unbind; the durable itself and its messages stay. Idempotent."""
+        """Unbind; a waiting ``fetch`` comes back empty. The durable and its messages stay. Idempotent."""
         ...
 
 
@@ -123,6 +129,15 @@ class ConsumerSpec:
 class Streams(Protocol):
     """Stored messages."""
 
+    async def ensure(self, spec: StreamSpec) -> None:
+        """Create the stream, or bring it up to ``spec``; limits that somebody has raised stay. Idempotent.
+
+        Raises:
+            ConfigurationError: a stream of that name owes work and could forget some.
+            BusUnavailable: no server, or it has no room for the stream.
+        """
+        ...
+
     async def append(
         self,
         subject: str,
@@ -135,7 +150,8 @@ class Streams(Protocol):
         """Store a message and return its sequence in its stream, once the server has confirmed it.
 
         ``message_id`` removes duplicates within two minutes (the first one's sequence comes back).
-        ``expected_last`` is a fence: the last sequence on exactly this subject (0: none yet).
+        ``expected_last`` is a fence: the last sequence on exactly this subject (0: none yet). It is looked at first;
+        a fenced append repeated with its message id succeeds as long as it is still the last on its subject.
 
         Raises:
             Conflict: the fence failed; ``details["last"]`` where the server says it.
@@ -194,7 +210,10 @@ class Bucket(Protocol):
         ...
 
     def watch(self) -> AsyncGenerator[Entry, None]:
-        """Live entries first, then every change. Survives reconnects. Close the generator to stop."""
+        """Live entries first, then every change; of a key that changes faster than it is read, the newest.
+
+        Survives reconnects. Close the generator to stop.
+        """
         ...
 
 
@@ -272,5 +291,8 @@ class Bus(Protocol):
         ...
 
     async def close(self) -> None:
-        """Stop subscriptions, flush, answer every waiting request with BusUnavailable. Idempotent."""
+        """Stop subscriptions and cancel their receivers, flush, answer every waiting request with BusUnavailable.
+
+        Idempotent.
+        """
         ...

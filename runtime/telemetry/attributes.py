@@ -1,8 +1,8 @@
 """Every attribute and span name we write, in one place, each with its source.
 
 Sources: [messaging] OpenTelemetry semantic conventions v1.44.0, messaging (NATS is not a well-known system there;
-``nats`` as nats.net writes it); [genai] GenAI conventions v1.41.0, the last frozen text; [ours] facts that only this
-runtime knows, under ``antiphon.``.
+``nats`` as nats.net writes it); [genai] GenAI conventions v1.41.0, the last frozen text; [otel] the specification's
+mapping to formats other than OTLP; [ours] facts that only this runtime knows, under ``antiphon.``.
 """
 
 from typing import Final
@@ -42,6 +42,17 @@ GENAI_TOOL_TYPE: Final = "gen_ai.tool.type"
 GENAI_INPUT_MESSAGES: Final = "gen_ai.input.messages"  # opt-in content, only when capture is on
 GENAI_OUTPUT_MESSAGES: Final = "gen_ai.output.messages"  # opt-in content, only when capture is on
 
+# [otel] on records whose values were cut or left out, and on spans of foreign instrumentation
+SCOPE_NAME: Final = "otel.scope.name"
+DROPPED_ATTRIBUTES: Final = "otel.dropped_attributes_count"
+DROPPED_EVENTS: Final = "otel.dropped_events_count"
+DROPPED_LINKS: Final = "otel.dropped_links_count"
+EXCEPTION_EVENT: Final = "exception"
+EXCEPTION_TYPE: Final = "exception.type"
+EXCEPTION_MESSAGE: Final = "exception.message"
+EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
+EXCEPTION_ESCAPED: Final = "exception.escaped"
+
 # [ours] identity
 NODE: Final = "antiphon.node"
 TENANT: Final = "antiphon.tenant"
@@ -76,7 +87,8 @@ MODEL_PREFILL_S: Final = "antiphon.model.prefill_s"
 MODEL_DECODE_S: Final = "antiphon.model.decode_s"
 TIMEOUT_S: Final = "antiphon.timeout_s"  # what the caller allowed
 RESULT_STATE: Final = "antiphon.state"  # terminal state of a durable task, on its process span
-SAMPLE_P: Final = "antiphon.sample.p"
+SAMPLE_P: Final = "antiphon.sample.p"  # on roots, where fewer than all are kept: the probability, to weigh by
+CLIPPED: Final = "antiphon.clipped"  # keys whose values were cut to size
 
 NATS: Final = "nats"
 
@@ -104,3 +116,15 @@ def tool_name(tool: str) -> str:
 def run_name(step: str) -> str:
     """Span name of ``ctx.run``: ``run {step}``. [ours]"""
     return f"run {step}"
+
+
+def state_name(verb: str) -> str:
+    """Span name of ``ctx.state``: ``state get``. [ours]"""
+    return f"state {verb}"
+
+
+# OpenTelemetry's span kinds, by the numbers that SpanRecord.kind carries
+INTERNAL: Final = 0
+CLIENT: Final = 2
+PRODUCER: Final = 3
+CONSUMER: Final = 4

@@ -1,1 +1,35 @@
-"""Antiphon: a runtime for systems of agents."""
+"""Antiphon: a runtime for systems of agents.
+
+Define agents with ``Agent``, ``Message`` and ``tool``; put them into a ``System``; reach them from any process
+with ``connect``. Everything else is imported from its module when it is needed.
+"""
+
+from antiphon.runtime.agent import Agent, Handler, remote
+from antiphon.runtime.client import Client, Done, TaskHandle, connect
+from antiphon.runtime.context import Context
+from antiphon.runtime.errors import AntiphonError
+from antiphon.runtime.system import System
+from antiphon.runtime.tool import Tool, tool
+from antiphon.runtime.version import VERSION as __version__
+from antiphon.schemas.message import Message
+from antiphon.schemas.task import Progress, Restarted, Token
+
+__all__ = [
+    "Agent",
+    "AntiphonError",
+    "Client",
+    "Context",
+    "Done",
+    "Handler",
+    "Message",
+    "Progress",
+    "Restarted",
+    "System",
+    "TaskHandle",
+    "Token",
+    "Tool",
+    "__version__",
+    "connect",
+    "remote",
+    "tool",
+]

@@ -1,0 +1,160 @@
+"""What a detector has gathered on one (cohort, subject), and when that is enough to say something."""
+
+import random
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from antiphon.agents.logging_agent.cohorts import Cohort
+from antiphon.agents.logging_agent.estimate import estimate
+from antiphon.schemas.finding import Finding, FindingState, Grade, Remedy, Saving
+from antiphon.schemas.identity import derived_id
+
+MIN_LATENCY_SHARE = 0.05
+MIN_LATENCY_S = 0.050
+MIN_COST_SHARE = 0.01
+REQUIRED_RUNS = 5
+
+KEEP_RUNS = 64  # estimates rest on the newest of them
+KEEP_TRACES = 5  # as evidence, each with up to KEEP_SPANS spans
+KEEP_SPANS = 8
+KEEP_CASES = 256  # per detector; the one seen longest ago is forgotten
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gain:
+    """What the remedy would have saved in one run: (cautious, hopeful) seconds; None where nothing can be said."""
+
+    latency_s: tuple[float, float] | None = None
+    tokens: float | None = None
+    model_s: float | None = None
+
+
+@dataclass(slots=True)
+class Case:
+    """Evidence for one finding. ``support`` counts runs, or whatever unit the detector requires."""
+
+    cohort: Cohort
+    subject: str
+    support: int = 0
+    runs: int = 0
+    of_runs: int | None = None  # where the detector looks at a window: its runs of this cohort
+    gains: "OrderedDict[str, Gain]" = field(default_factory=OrderedDict)
+    evidence: "OrderedDict[str, tuple[str, ...]]" = field(default_factory=OrderedDict)  # trace -> spans
+    first_ns: int = 0
+    last_ns: int = 0
+
+    def witness(self, trace_id: str, spans: Iterable[str], at_ns: int) -> None:
+        """Spans of a trace that show the pattern."""
+        self.evidence[trace_id] = tuple(spans)[:KEEP_SPANS]
+        self.evidence.move_to_end(trace_id)
+        while len(self.evidence) > KEEP_TRACES:
+            self.evidence.popitem(last=False)
+        self.first_ns = min(self.first_ns or at_ns, at_ns)
+        self.last_ns = max(self.last_ns, at_ns)
+
+    def gain(self, run: str, gain: Gain) -> bool:
+        """Note what a run would have saved; whether the run is new to the case."""
+        new = run not in self.gains
+        self.gains[run] = gain
+        self.runs += new
+        while len(self.gains) > KEEP_RUNS:
+            self.gains.popitem(last=False)
+        return new
+
+    @property
+    def prevalence(self) -> float:
+        """Share of the cohort's runs that show it."""
+        return min(self.runs / max(self.cohort.runs if self.of_runs is None else self.of_runs, 1), 1.0)
+
+    def finding(
+        self,
+        pattern: str,
+        *,
+        title: str,
+        grade: Grade,
+        remedy: Remedy,
+        rng: random.Random,
+        required: int = REQUIRED_RUNS,
+        unit: str = "runs",
+        assumptions: tuple[str, ...] = (),
+    ) -> Finding | None:
+        """The case as a finding: a candidate without a saving below ``required``; None where the effect is small.
+
+        The effect counts over the whole cohort, runs without the pattern included: at least 5 % of its latency and
+        50 ms, or 1 % of its tokens or model time.
+        """
+        saving = self._saving(rng)
+        if not self._matters(saving):
+            return None
+        supported = self.support >= required
+        return Finding(
+            id=derived_id("finding", pattern, self.cohort.key, self.subject),
+            pattern=pattern,
+            title=title,
+            cohort=self.cohort.label,
+            subject=self.subject,
+            state=FindingState.OPEN if supported else FindingState.CANDIDATE,
+            grade=grade,
+            support=self.support,
+            required=required,
+            support_unit=unit,
+            evidence_traces=tuple(self.evidence),
+            evidence_spans=tuple(span for spans in self.evidence.values() for span in spans),
+            prevalence=self.prevalence,
+            saving=saving if supported else None,
+            assumptions=assumptions,
+            remedy=remedy,
+            first_seen_unix_ms=self.first_ns // 1_000_000,
+            last_seen_unix_ms=self.last_ns // 1_000_000,
+        )
+
+    def _saving(self, rng: random.Random) -> Saving:
+        latency = [g.latency_s for g in self.gains.values() if g.latency_s is not None]
+        tokens = [(g.tokens, g.tokens) for g in self.gains.values() if g.tokens is not None]
+        model = [(g.model_s, g.model_s) for g in self.gains.values() if g.model_s is not None]
+        return Saving(
+            latency_s=estimate(latency, rng) if latency else None,
+            tokens=estimate(tokens, rng) if tokens else None,
+            model_s=estimate(model, rng) if model else None,
+        )
+
+    def _matters(self, saving: Saving) -> bool:
+        cohort, share = self.cohort, self.prevalence
+        runs = max(cohort.runs, 1)
+        if saving.latency_s is not None:
+            least_s = max(MIN_LATENCY_SHARE * cohort.latency_s / runs, MIN_LATENCY_S)
+            if saving.latency_s.point * share >= least_s:
+                return True
+        return any(
+            saved is not None and saved.point > 0 and saved.point * share >= MIN_COST_SHARE * spent / runs
+            for saved, spent in ((saving.tokens, cohort.tokens), (saving.model_s, cohort.model_s))
+        )
+
+
+class Cases:
+    """A detector's cases, bounded; knows which changed since they were last looked at."""
+
+    def __init__(self, limit: int = KEEP_CASES) -> None:
+        self._limit = limit
+        self._known: OrderedDict[tuple[str, str], Case] = OrderedDict()
+        self._changed: dict[tuple[str, str], None] = {}
+
+    def touch(self, cohort: Cohort, subject: str) -> Case:
+        """The case of a cohort and subject, marked as changed."""
+        key = (cohort.key, subject)
+        case = self._known.get(key)
+        if case is None:
+            case = self._known[key] = Case(cohort, subject)
+            if len(self._known) > self._limit:
+                old, _ = self._known.popitem(last=False)
+                self._changed.pop(old, None)
+        case.cohort = cohort  # a cohort that was forgotten and seen again counts from its new start
+        self._known.move_to_end(key)
+        self._changed[key] = None
+        return case
+
+    def changed(self) -> Iterator[Case]:
+        """The cases touched since the last time."""
+        keys, self._changed = self._changed, {}
+        return (self._known[key] for key in keys)

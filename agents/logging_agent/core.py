@@ -1,0 +1,126 @@
+"""The logging agent without its shell: batches in, findings out; no await, no clock."""
+
+import random
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from antiphon.agents.logging_agent import facts
+from antiphon.agents.logging_agent.assembler import Limits, TraceAssembler
+from antiphon.agents.logging_agent.cohorts import Cohorts
+from antiphon.agents.logging_agent.detectors.base import Detector, Observed
+from antiphon.agents.logging_agent.detectors.p1_serial_calls import SerialCalls
+from antiphon.agents.logging_agent.detectors.p3_concurrent_duplicates import ConcurrentDuplicates
+from antiphon.agents.logging_agent.detectors.p8_unstable_prefix import UnstablePrefix
+from antiphon.agents.logging_agent.detectors.p17_queue_bound import QueueBound
+from antiphon.agents.logging_agent.sequences import Sequences
+from antiphon.runtime.telemetry import attributes as attr
+from antiphon.schemas.finding import Finding, FindingState, Saving
+from antiphon.schemas.telemetry import TelemetryBatch
+
+CHANGE = 0.10  # of a saving; less is not worth a message
+_REPORTED = 4_096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """What the logging agent has seen and what it missed."""
+
+    batches: int
+    spans: int
+    gaps: int  # batches that never came
+    dropped: int  # records that nodes threw away
+    late: int  # spans whose trace was closed already
+    open_traces: int
+    closed_traces: int
+    evicted_traces: int  # dropped unanalysed, because a cap was reached
+
+
+def detectors(rng: random.Random) -> list[Detector]:
+    """The detectors that run, each with its own stream of random numbers for the bootstrap."""
+    return [
+        kind(random.Random(rng.getrandbits(64)))
+        for kind in (SerialCalls, ConcurrentDuplicates, UnstablePrefix, QueueBound)
+    ]
+
+
+class LoggingCore:
+    """Feeds detectors and reports what they find, each finding when it is new or says something else."""
+
+    def __init__(
+        self, *, rng: random.Random, limits: Limits | None = None, using: Sequence[Detector] | None = None
+    ) -> None:
+        self._detectors = detectors(rng) if using is None else list(using)
+        self._assembler = TraceAssembler(limits)
+        self._cohorts = Cohorts()
+        self._sequences = Sequences()
+        self._reported: OrderedDict[str, Finding] = OrderedDict()
+        self._batches = self._spans = 0
+
+    def feed(self, batch: TelemetryBatch, now_ns: int) -> None:
+        """Take a node's batch, arrived at ``now_ns``. Spans of the observability system are left out."""
+        node = batch.node
+        self._sequences.note(node, batch.sequence, batch.dropped)
+        self._batches += 1
+        self._spans += len(batch.spans)
+        for span in batch.spans:
+            if facts.flag(span, attr.OBS):
+                continue
+            self._assembler.add(span, node, now_ns)
+            if span.end_ns:
+                for detector in self._detectors:
+                    detector.observe(span, node)
+
+    def tick(self, now_ns: int) -> list[Finding]:
+        """Close what is due and return the findings that are new or changed.
+
+        Changed means: its state, its support while that is below what is required, or a saving by more than 10 %, or
+        twice the support.
+        """
+        for trace in self._assembler.close(now_ns):
+            observed = Observed(trace, self._cohorts.see(trace))
+            for detector in self._detectors:
+                detector.trace(observed)
+        found = [finding for detector in self._detectors for finding in detector.findings(now_ns)]
+        return [finding for finding in found if self._news(finding)]
+
+    def stats(self) -> Stats:
+        """Counts since the start."""
+        return Stats(
+            batches=self._batches,
+            spans=self._spans,
+            gaps=self._sequences.gaps,
+            dropped=self._sequences.dropped,
+            late=self._assembler.late,
+            open_traces=self._assembler.open_traces,
+            closed_traces=self._assembler.closed,
+            evicted_traces=self._assembler.evicted,
+        )
+
+    def _news(self, finding: Finding) -> bool:
+        before = self._reported.get(finding.id)
+        if before is not None and not _changed(before, finding):
+            return False
+        self._reported[finding.id] = finding
+        self._reported.move_to_end(finding.id)
+        if len(self._reported) > _REPORTED:
+            self._reported.popitem(last=False)
+        return True
+
+
+def _changed(before: Finding, now: Finding) -> bool:
+    if before.state is not now.state:
+        return True
+    if now.state is FindingState.CANDIDATE:
+        return before.support != now.support
+    return now.support >= 2 * before.support or any(
+        abs(new - old) > CHANGE * abs(old) for old, new in zip(_points(before.saving), _points(now.saving), strict=True)
+    )
+
+
+def _points(saving: Saving | None) -> tuple[float, float, float]:
+    if saving is None:
+        return 0.0, 0.0, 0.0
+    parts = (saving.latency_s, saving.tokens, saving.model_s)
+    first, second, third = (0.0 if part is None else part.point for part in parts)
+    return first, second, third

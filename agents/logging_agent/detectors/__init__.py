@@ -1,0 +1,1 @@
+"""One pattern, one file: what it looks for, its guards, what its remedy would save."""

@@ -1,0 +1,57 @@
+"""The seam of a detector, and what it is shown."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+from antiphon.agents.logging_agent.cohorts import Cohort
+from antiphon.agents.logging_agent.program import FIDELITY, Run, compile_run
+from antiphon.agents.logging_agent.simulator import Program, replay
+from antiphon.agents.logging_agent.trace import Trace
+from antiphon.schemas.finding import Finding
+from antiphon.schemas.telemetry import SpanRecord
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A closed trace with its cohort. Its program is compiled when a detector first asks for it."""
+
+    trace: Trace
+    cohort: Cohort
+
+    @cached_property
+    def run(self) -> Run | None:
+        """The trace for the simulator; None if its record contradicts itself."""
+        return compile_run(self.trace)
+
+    def saved_s(self, cautious: Program, hopeful: Program) -> tuple[float, float] | None:
+        """Seconds that two edits of this run's programs save, the smaller first; None where an edit stalls or
+        the unedited replay does not reproduce the record."""
+        if self.run is None:
+            return None
+        saved = []
+        for before, after in ((self.run.cautious, cautious), (self.run.program, hopeful)):
+            was, becomes = replay(before), replay(after)
+            if was is None or becomes is None:
+                return None
+            recorded = self.trace.latency_ns
+            if abs(self.run.latency_ns(was) - recorded) > FIDELITY * recorded:
+                return None
+            saved.append((self.run.latency_ns(was) - self.run.latency_ns(becomes)) / 1e9)
+        return min(saved), max(saved)
+
+
+class Detector(Protocol):
+    """One pattern. Bounded memory; a cap may cause misses, never false alarms."""
+
+    def observe(self, span: SpanRecord, node: str) -> None:
+        """An ended span, as it arrives: about a microsecond."""
+        ...
+
+    def trace(self, observed: Observed) -> None:
+        """A closed trace."""
+        ...
+
+    def findings(self, now_ns: int) -> list[Finding]:
+        """What can be said of the cases that changed since the last call."""
+        ...

@@ -1,0 +1,160 @@
+"""P17, queue-bound agent: messages wait for a slot for more than 30 % of their time with the agent."""
+
+import random
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+
+from antiphon.agents.logging_agent import facts
+from antiphon.agents.logging_agent.cases import Case, Cases
+from antiphon.agents.logging_agent.cohorts import Cohort
+from antiphon.agents.logging_agent.detectors.base import Observed
+from antiphon.agents.logging_agent.program import BOUNDS
+from antiphon.agents.logging_agent.queueing import Queueing, examine, measured
+from antiphon.agents.logging_agent.trace import Step
+from antiphon.runtime.telemetry import attributes as attr
+from antiphon.schemas.finding import Finding, Grade, Remedy
+from antiphon.schemas.telemetry import SpanRecord
+
+PATTERN = "P17"
+MAX_WAIT_SHARE = 0.30
+DECAY = 0.9  # of the moving averages: about the last ten messages count
+
+_AGENTS = 512
+_WINDOW_RUNS = 50
+_WINDOW_STEPS = 5_000
+
+
+class _Load:
+    """Moving sums of waiting and serving at one agent."""
+
+    __slots__ = ("serve_s", "wait_s")
+
+    def __init__(self) -> None:
+        self.wait_s = self.serve_s = 0.0
+
+    @property
+    def wait_share(self) -> float:
+        return self.wait_s / max(self.wait_s + self.serve_s, 1e-9)
+
+
+@dataclass(slots=True)
+class _Suspect:
+    """A cohort and agent that waited with all slots busy."""
+
+    cohort: Cohort
+    fresh: int = 0  # runs since the last replay
+    support: int = 0
+    queueing: Queueing | None = None
+
+
+class QueueBound:
+    """Finds agents with too few slots, by replaying all runs of a window through all pools together.
+
+    Only waiting that the recorded use of the pool explains counts: transport and clock skew do not. The remedy is the
+    smallest pool that brings the share to 30 %; where something downstream is full, its replay saves nothing and
+    nothing is said. Grade B.
+    """
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._loads: OrderedDict[str, _Load] = OrderedDict()
+        self._window: deque[Observed] = deque()
+        self._steps = 0
+        self._suspects: OrderedDict[tuple[str, str], _Suspect] = OrderedDict()
+        self._cases = Cases()
+
+    def observe(self, span: SpanRecord, node: str) -> None:
+        """Move the agent's averages."""
+        if span.kind != facts.CONSUMER or span.end_ns == 0 or span.status == facts.ERROR:
+            return
+        entered = facts.whole(span, attr.QUEUE_ENTER_NS)
+        left = facts.whole(span, attr.QUEUE_DEQUEUE_NS)
+        agent = facts.text(span, attr.AGENT)
+        if entered is None or left is None or not agent:
+            return
+        load = self._loads.setdefault(agent, _Load())
+        self._loads.move_to_end(agent)
+        if len(self._loads) > _AGENTS:
+            self._loads.popitem(last=False)
+        load.wait_s = DECAY * load.wait_s + max(left - entered, 0) / 1e9
+        load.serve_s = DECAY * load.serve_s + max(span.end_ns - left, 0) / 1e9
+
+    def trace(self, observed: Observed) -> None:
+        """Keep the trace for the joint replay; note which agents waited with all slots busy."""
+        trace = observed.trace
+        if trace.steps[trace.finish].excluded:
+            return
+        self._window.append(observed)
+        self._steps += len(trace.steps)
+        while len(self._window) > _WINDOW_RUNS or (self._steps > _WINDOW_STEPS and len(self._window) > 1):
+            self._steps -= len(self._window.popleft().trace.steps)
+        waiting: dict[str, list[float]] = {}
+        for step in trace.steps:
+            if measured(step):
+                sums = waiting.setdefault(facts.text(step.span, attr.AGENT), [0.0, 0.0])
+                sums[0] += (step.begin_ns - step.ready_ns) * _full(step)
+                sums[1] += step.end_ns - step.ready_ns
+        for agent, (waited, total) in waiting.items():
+            load = self._loads.get(agent)
+            if waited > MAX_WAIT_SHARE * total and load is not None and load.wait_share > MAX_WAIT_SHARE:
+                self._suspect(observed.cohort, agent)
+
+    def findings(self, now_ns: int) -> list[Finding]:
+        """Replay what is suspected, when a fifth of the support or more is new: a replay takes milliseconds."""
+        for key, suspect in list(self._suspects.items()):
+            if suspect.fresh >= max(1, suspect.support // 5):
+                suspect.fresh = 0
+                self._examine(suspect.cohort, key[1], suspect)
+        found = (self._finding(case) for case in self._cases.changed())
+        return [finding for finding in found if finding is not None]
+
+    def _suspect(self, cohort: Cohort, agent: str) -> None:
+        suspect = self._suspects.setdefault((cohort.key, agent), _Suspect(cohort))
+        suspect.cohort = cohort
+        suspect.fresh += 1
+        self._suspects.move_to_end((cohort.key, agent))
+        if len(self._suspects) > _AGENTS:
+            self._suspects.popitem(last=False)
+
+    def _examine(self, cohort: Cohort, agent: str, suspect: "_Suspect") -> None:
+        queueing = examine(self._window, cohort, agent, MAX_WAIT_SHARE)
+        if queueing is None:
+            return
+        suspect.queueing = queueing
+        case = self._cases.touch(cohort, agent)
+        case.gains.clear()
+        for run, gain in queueing.gains:
+            case.gain(run, gain)
+        for observed, spans in queueing.shown:
+            case.witness(observed.trace.id, spans, observed.trace.steps[0].end_ns)
+        case.support = suspect.support = len({observed.trace.run for observed, _ in queueing.shown})
+        case.runs, case.of_runs = len(queueing.shown), queueing.runs
+
+    def _finding(self, case: Case) -> Finding | None:
+        suspect = self._suspects.get((case.cohort.key, case.subject))
+        if suspect is None or suspect.queueing is None:
+            return None
+        remedied = suspect.queueing
+        return case.finding(
+            PATTERN,
+            title=f"Queue-bound agent {case.subject}",
+            grade=Grade.B,
+            rng=self._rng,
+            remedy=Remedy(
+                text=f"Messages for {case.subject} spend {remedied.share:.0%} of their time waiting for one of its "
+                f"{remedied.capacity} slots: raise slots to {remedied.slots}, or run more replicas.",
+                action="concurrency",
+                params={"agent": case.subject, "slots": str(remedied.slots)},
+            ),
+            assumptions=(
+                f"Every pool of {case.subject} grows by {remedied.slots - remedied.capacity}.",
+                BOUNDS,
+                "Requests arrive as recorded, however fast they are answered.",
+            ),
+        )
+
+
+def _full(step: Step) -> bool:
+    """Whether all slots were busy when the message got one, its own included."""
+    active, capacity = facts.whole(step.span, attr.POOL_ACTIVE), facts.whole(step.span, attr.POOL_CAPACITY)
+    return active is not None and capacity is not None and active >= capacity

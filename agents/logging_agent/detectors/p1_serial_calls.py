@@ -1,0 +1,231 @@
+"""P1, serial independent calls: siblings run one after the other though none uses another's result."""
+
+import random
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+
+from antiphon.agents.logging_agent import edits, facts
+from antiphon.agents.logging_agent.cases import Case, Cases, Gain
+from antiphon.agents.logging_agent.detectors.base import Observed
+from antiphon.agents.logging_agent.effects import read_only, writes
+from antiphon.agents.logging_agent.program import BOUNDS
+from antiphon.agents.logging_agent.simulator import Program
+from antiphon.agents.logging_agent.trace import Step, Trace
+from antiphon.runtime.telemetry import attributes as attr
+from antiphon.schemas.finding import Finding, Grade, Remedy
+from antiphon.schemas.telemetry import SpanRecord
+
+PATTERN = "P1"
+MIN_CALL_NS = 30_000_000
+MAX_GAP_SHARE = 0.10  # of the shorter neighbour; a longer gap is thinking
+MIN_EACH_ORDER = 5  # traces with A before B, and as many with B before A
+MIN_TOGETHER = 0.95  # of the handler's executions with A that have B too; else something decides in between
+
+_CALLS = frozenset({*facts.WAITED, facts.MODEL, facts.TOOL})
+_HANDLERS = 512
+_SITES = 16  # per handler
+
+Group = list[Step]
+
+
+class _Handler:
+    """What one handler was seen to do, over all its executions that did not fail."""
+
+    __slots__ = ("has", "orders", "together", "writes")
+
+    def __init__(self) -> None:
+        self.has: Counter[str] = Counter()
+        self.together: Counter[tuple[str, str]] = Counter()
+        self.orders: Counter[tuple[str, str]] = Counter()
+        self.writes: set[str] = set()
+
+    def note(self, trace: Trace, calls: Sequence[Step]) -> None:
+        """One execution, its calls by start."""
+        first: dict[str, Step] = {}
+        for call in calls:
+            site = _site(call)
+            if site in first or (site not in self.has and len(self.has) + len(first) >= _SITES):
+                continue
+            first[site] = call
+        self.has.update(first.keys())
+        for a, before in first.items():
+            for b, after in first.items():
+                if a != b:
+                    self.together[a, b] += 1
+                    self.orders[a, b] += before.end_ns <= after.start_ns
+        for call in calls:
+            site = _site(call)
+            if site in self.has and site not in self.writes and writes(trace, call):
+                self.writes.add(site)
+
+    def may_move(self, site: str) -> bool:
+        """Whether the call is known and was never seen to write."""
+        return site in self.has and site not in self.writes
+
+    def always_together(self, a: str, b: str) -> bool:
+        """Whether nothing decides between the two: whoever makes one makes the other."""
+        return a == b or self.together[a, b] >= MIN_TOGETHER * self.has[a]
+
+    def either_order(self, a: str, b: str) -> bool:
+        """Whether both orders are common, so that neither needs the other."""
+        return a != b and min(self.orders[a, b], self.orders[b, a]) >= MIN_EACH_ORDER
+
+
+class SerialCalls:
+    """Finds chains of calls in a handler that could be gathered.
+
+    Proof is the recorded causes (grade A); without them only both orders, each in five traces (grade B). A model call
+    next to a call or tool is never independent by causes: a decision or a short value leaves none.
+    """
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._handlers: OrderedDict[str, _Handler] = OrderedDict()
+        self._cases = Cases()
+        self._chains: OrderedDict[tuple[str, str], tuple[str, bool]] = OrderedDict()
+
+    def observe(self, span: SpanRecord, node: str) -> None:
+        """Nothing: independence shows only in a whole handler."""
+
+    def trace(self, observed: Observed) -> None:
+        """Look at every handler of a closed trace."""
+        trace = observed.trace
+        found: dict[str, list[Group]] = {}
+        for step in trace.steps:
+            if step.operation != facts.PROCESS or step.excluded or not step.children:
+                continue
+            siblings = [trace.steps[i] for i in step.children]
+            handler = self._handler(step.label)
+            handler.note(trace, [s for s in siblings if s.operation in _CALLS and not s.excluded])
+            groups = _chains(trace, siblings, handler)
+            if groups:
+                found.setdefault(step.label, []).extend(groups)
+        for subject, groups in found.items():
+            self._note(observed, subject, groups)
+
+    def findings(self, now_ns: int) -> list[Finding]:
+        """Chains whose gathering would matter."""
+        found = (self._finding(case) for case in self._cases.changed())
+        return [finding for finding in found if finding is not None]
+
+    def _handler(self, label: str) -> _Handler:
+        handler = self._handlers.setdefault(label, _Handler())
+        self._handlers.move_to_end(label)
+        if len(self._handlers) > _HANDLERS:
+            self._handlers.popitem(last=False)
+        return handler
+
+    def _note(self, observed: Observed, subject: str, groups: list[Group]) -> None:
+        run = observed.run
+        if run is None:
+            return
+
+        def gathered(program: Program) -> Program:
+            for group in groups:
+                program = edits.redep(program, [(run.first[s.index], run.last[s.index]) for s in group])
+            return program
+
+        saved = observed.saved_s(gathered(run.cautious), gathered(run.program))
+        if saved is None:  # together they would block one another: not a remedy
+            return
+        proven = all(_causes(step) is not None for group in groups for step in group[1:])
+        if not proven:
+            saved = (min(0.0, saved[0]), saved[1])  # the observed order may be a dependency after all
+        case = self._cases.touch(observed.cohort, subject)
+        case.support += case.gain(observed.trace.run, Gain(latency_s=saved))
+        spans = [s.id for group in groups for s in group]
+        case.witness(observed.trace.id, spans, observed.trace.steps[0].end_ns)
+        key = (observed.cohort.key, subject)
+        self._chains[key] = (_describe(max(groups, key=len)), proven)
+        self._chains.move_to_end(key)
+        if len(self._chains) > _HANDLERS:
+            self._chains.popitem(last=False)
+
+    def _finding(self, case: Case) -> Finding | None:
+        chain, proven = self._chains.get((case.cohort.key, case.subject), ("calls", False))
+        evidence = "none uses another's recorded result" if proven else "both orders are common"
+        return case.finding(
+            PATTERN,
+            title=f"Serial independent calls in {case.subject}",
+            grade=Grade.A if proven else Grade.B,
+            rng=self._rng,
+            remedy=Remedy(
+                text=f"{chain} ran one after the other in {case.prevalence:.0%} of runs; {evidence}: "
+                "start them together with ctx.gather.",
+            ),
+            assumptions=(
+                "No result decides whether a later call is made.",
+                BOUNDS,
+                "Calls stay on the nodes that served them; other runs load the pools as before.",
+                *(() if proven else ("Without recorded causes the low end takes the observed order as needed.",)),
+            ),
+        )
+
+
+def _site(step: Step) -> str:
+    """Which call of the handler it is. Model calls differ by system prompt, output and length: a router is not the
+    step that it routes to, while a loop over items is one site."""
+    if step.operation != facts.MODEL:
+        return step.label
+    segments = facts.texts(step.span, attr.PROMPT_SEGMENTS) or ()
+    system = segments[0] if segments and segments[0].startswith("system:") else ""
+    limit = facts.whole(step.span, attr.GENAI_MAX_TOKENS)
+    return f"{step.label} {facts.text(step.span, attr.GENAI_OUTPUT_TYPE)} {limit} {system}"
+
+
+def _causes(step: Step) -> tuple[str, ...] | None:
+    """Recorded causes; None where there are none or the runtime only assumed them."""
+    return None if facts.flag(step.span, attr.CAUSES_INFERRED) else facts.texts(step.span, attr.CAUSES)
+
+
+def _chains(trace: Trace, siblings: Sequence[Step], handler: _Handler) -> list[Group]:
+    """Maximal runs of at least two mutually independent calls, each starting soon after the one before ended."""
+    ids = {s.id for s in siblings}
+    overlapping: set[int] = set()
+    latest: Step | None = None
+    for step in siblings:
+        if latest is not None and step.start_ns < latest.end_ns:
+            overlapping |= {latest.index, step.index}
+        if latest is None or step.end_ns > latest.end_ns:
+            latest = step
+    groups: list[Group] = []
+    current: Group = []
+    before: Step | None = None
+    for step in siblings:
+        fits = (
+            step.operation in _CALLS
+            and not step.excluded
+            and step.index not in overlapping
+            and step.duration_ns >= MIN_CALL_NS
+            and handler.may_move(_site(step))
+            and read_only(trace, step)
+        )
+        joins = fits and bool(current) and before is current[-1] and _follows(before, step)
+        if joins and all(_independent(a, step, ids, handler) for a in current):
+            current.append(step)
+        else:
+            groups.append(current)
+            current = [step] if fits else []
+        before = step
+    groups.append(current)
+    return [group for group in groups if len(group) > 1]
+
+
+def _follows(a: Step, b: Step) -> bool:
+    return b.start_ns - a.end_ns < MAX_GAP_SHARE * min(a.duration_ns, b.duration_ns)
+
+
+def _independent(a: Step, b: Step, siblings: set[str], handler: _Handler) -> bool:
+    """Whether ``b`` needs nothing of ``a``. A cause that is not a known sibling may be anything, so it counts."""
+    causes = _causes(b)
+    if causes and (a.id in causes or not siblings.issuperset(causes)):
+        return False
+    if causes is None or (a.operation == facts.MODEL) != (b.operation == facts.MODEL):
+        return handler.either_order(_site(a), _site(b))
+    return handler.always_together(_site(a), _site(b))
+
+
+def _describe(group: Group) -> str:
+    names = Counter(step.label for step in group)
+    parts = [f"{label} x{count}" if count > 1 else label for label, count in names.items()]
+    return ", ".join(parts[:-1]) + f" and {parts[-1]}" if len(parts) > 1 else parts[0]

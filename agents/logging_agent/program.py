@@ -1,0 +1,162 @@
+"""A trace as a program for the simulator."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from antiphon.agents.logging_agent import facts
+from antiphon.agents.logging_agent.simulator import UNLIMITED, Program, Task, Timeline, calibrate
+from antiphon.agents.logging_agent.trace import Step, Trace
+from antiphon.runtime.telemetry import attributes as attr
+
+FIDELITY = 0.05  # an unedited replay further from the record than this says nothing about an edited one
+BOUNDS = (
+    "Low end: no model serves more at once than it was seen to. High end: up to its reported capacity, each call as "
+    "fast as recorded."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A trace's program and where its steps are in it. ``first`` and ``last`` task of a step, by step index.
+
+    ``program`` gives pools the capacity they report. ``cautious`` gives model pools no more than was seen at work at
+    once: beyond that, batching may slow each call, by how much nobody has measured.
+    """
+
+    program: Program
+    cautious: Program
+    first: tuple[int, ...]
+    last: tuple[int, ...]
+    root: int  # the task that starts the run
+    finish: int  # the task that ends it
+
+    def latency_ns(self, timeline: Timeline) -> int:
+        """What the run took in a replay."""
+        return timeline.end_ns[self.finish] - timeline.begin_ns[self.root]
+
+
+def pool_of(step: Step) -> str | None:
+    """The slots that served the step; a model without a reported pool is one by its name."""
+    pool = facts.text(step.span, attr.POOL_ID)
+    if pool:
+        return pool
+    return step.label if step.operation == facts.MODEL else None
+
+
+def compile_run(trace: Trace) -> Run | None:
+    """The trace's program, calibrated to its record; None if the record contradicts itself so far that it stalls."""
+    tasks: list[Task] = []
+    first, last = [0] * len(trace.steps), [0] * len(trace.steps)
+    for step in trace.steps:
+        first[step.index] = last[step.index] = len(tasks)
+        tasks.append(Task(begin_ns=step.begin_ns, ready_ns=step.ready_ns, pool=pool_of(step)))
+        if step.children:
+            last[step.index] = len(tasks)
+            tasks.append(Task())
+    for step in trace.steps:
+        _wire(step, trace.steps, tasks, first, last)
+    model_pools = {pool_of(s) for s in trace.steps if s.operation == facts.MODEL}
+    reported, active = _capacities(trace.steps)
+    wide = {p: max(reported.get(p, UNLIMITED), n) for p, n in active.items()}
+    narrow = {p: active[p] if p in model_pools else n for p, n in wide.items()}
+    program = calibrate(Program(tasks=tuple(tasks), pools=wide))
+    cautious = calibrate(Program(tasks=tuple(tasks), pools=narrow))
+    if program is None or cautious is None:
+        return None
+    return Run(
+        program=program,
+        cautious=cautious,
+        first=tuple(first),
+        last=tuple(last),
+        root=first[0],
+        finish=last[trace.finish],
+    )
+
+
+def join(programs: Iterable[Program]) -> tuple[Program | None, list[int]]:
+    """Programs of runs of one time as one that shares their pools, calibrated together; and where each begins."""
+    tasks: list[Task] = []
+    starts: list[int] = []
+    pools: dict[str, int] = {}
+    for program in programs:
+        base = len(tasks)
+        starts.append(base)
+        for task in program.tasks:
+            held = None if task.held_until is None else task.held_until + base
+            tasks.append(
+                replace(
+                    task,
+                    after=tuple(i + base for i in task.after),
+                    also=tuple(i + base for i in task.also),
+                    held_until=held,
+                    delay_ns=0,
+                )
+            )
+        for pool, capacity in program.pools.items():
+            pools[pool] = max(pools.get(pool, 1), capacity)
+    return calibrate(Program(tasks=tuple(tasks), pools=pools)), starts
+
+
+def _wire(step: Step, steps: Sequence[Step], tasks: list[Task], first: list[int], last: list[int]) -> None:
+    """Set the dependencies among a step's children, and its own end."""
+    own, end = first[step.index], last[step.index]
+    if own == end:
+        tasks[own] = replace(tasks[own], service_ns=step.end_ns - step.begin_ns)
+        return
+    if tasks[own].pool is not None:
+        tasks[own] = replace(tasks[own], held_until=end)
+    after: tuple[int, ...]
+    before: list[Step] = []  # ended, and no later step began after their end
+    earlier: list[Step] = []
+    for child in sorted((steps[i] for i in step.children), key=lambda s: (s.ready_ns, s.index)):
+        before, earlier = _frontier(before, earlier, child.ready_ns)
+        begun = first[child.index]
+        if child.ready_ns >= step.end_ns and child.operation == facts.PROCESS and child.end_ns > step.end_ns:
+            after, since = (end,), step.end_ns
+        elif before:
+            after, since = tuple(last[s.index] for s in before), max(s.end_ns for s in before)
+        else:
+            after, since = (own,), step.begin_ns
+        tasks[begun] = replace(tasks[begun], after=after, gap_ns=max(child.ready_ns - since, 0))
+        earlier.append(child)
+    before, _ = _frontier(before, earlier, step.end_ns)
+    if before:
+        after, since = tuple(last[s.index] for s in before), max(s.end_ns for s in before)
+    else:
+        after, since = (own,), step.begin_ns
+    tasks[end] = replace(tasks[end], after=after, gap_ns=max(step.end_ns - since, 0))
+
+
+def _frontier(before: list[Step], earlier: list[Step], at_ns: int) -> tuple[list[Step], list[Step]]:
+    """What a step that is ready at ``at_ns`` had to wait for, and what still runs then.
+
+    Of the steps that ended by then, those that no other one of them began after.
+    """
+    ended = before + [s for s in earlier if s.end_ns <= at_ns]
+    if not ended:
+        return [], earlier
+    latest = max(s.ready_ns for s in ended)
+    return [s for s in ended if s.end_ns > latest or s.ready_ns == latest], [s for s in earlier if s.end_ns > at_ns]
+
+
+def _capacities(steps: Sequence[Step]) -> tuple[Mapping[str, int], Mapping[str, int]]:
+    """Per pool the capacity it reports, and the most that was seen at work in it at once."""
+    reported: dict[str, int] = {}
+    active: dict[str, int] = {}
+    edges: dict[str, list[tuple[int, int]]] = {}
+    for step in steps:
+        pool = pool_of(step)
+        if pool is None:
+            continue
+        capacity = facts.whole(step.span, attr.POOL_CAPACITY)
+        if capacity:
+            reported[pool] = max(capacity, reported.get(pool, 1))
+        active[pool] = max(facts.whole(step.span, attr.POOL_ACTIVE) or 1, active.get(pool, 1))
+        if step.end_ns > step.begin_ns:
+            edges.setdefault(pool, []).extend(((step.begin_ns, 1), (step.end_ns, -1)))
+    for pool, changes in edges.items():
+        level = 0
+        for _, change in sorted(changes):
+            level += change
+            active[pool] = max(active[pool], level)
+    return reported, active

@@ -1,0 +1,36 @@
+"""Rotary position embedding."""
+
+import torch
+
+from antiphon.kernels.checks import expect_float, expect_shape
+from antiphon.kernels.reference.rotary import rotary as rotary_reference
+from antiphon.kernels.registry import Backend, backend_for
+
+
+def rotary(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotate element i of each head with element i + half, by the angle of the row (arXiv 2104.09864).
+
+    ``x`` is [tokens, heads, 2 * half], where tokens and heads may be strided (a slice of a fused projection);
+    ``cos`` and ``sin`` are [tokens, half], float32, already gathered for the tokens' positions.
+
+    Raises:
+        ValueError: shapes do not fit, heads have an odd width or a strided last dimension, or a dtype is not supported.
+    """
+    expect_float("x", x)
+    if x.dim() != 3 or x.shape[-1] % 2 or x.stride(-1) != 1:
+        raise ValueError(
+            f"x: found shape {tuple(x.shape)} with strides {x.stride()}, "
+            "expected [tokens, heads, an even width] with a contiguous last dimension"
+        )
+    for name, table in (("cos", cos), ("sin", sin)):
+        expect_shape(name, table, (x.shape[0], x.shape[2] // 2))
+        if table.dtype is not torch.float32:
+            raise ValueError(f"{name}: found dtype {table.dtype}, expected torch.float32")
+    if backend_for(x) is Backend.REFERENCE:
+        return rotary_reference(x, cos, sin)
+    from antiphon.kernels.device.rotary import rotary_launcher
+
+    out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    if out.numel():
+        rotary_launcher(out, x, cos.contiguous(), sin.contiguous())
+    return out

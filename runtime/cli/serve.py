@@ -1,0 +1,159 @@
+"""``antiphon run | up | serve``: the commands that stay until they are told to stop."""
+
+import asyncio
+import os
+import sys
+from contextlib import AsyncExitStack
+
+import structlog
+import typer
+
+from antiphon.runtime.cli.common import run, settings, until_signalled
+from antiphon.runtime.loader import load_system
+from antiphon.runtime.settings import Settings
+
+log = structlog.get_logger()
+
+CONSOLE_WAIT_S = 15.0
+
+
+def run_system(
+    target: str = typer.Argument(help="FILE.py:NAME or package.module:NAME of an antiphon.System."),
+    console: bool = typer.Option(True, help="Start the console (antiphon up) if none is alive; it ends with this."),
+    name: str = typer.Option("", help="The node's name; made up if not given."),
+) -> None:
+    """Host a system's agents on this node; run it several times, on any machine, to share the load."""
+
+    async def work() -> None:
+        from antiphon.runtime.compose import node_name, open_host
+        from antiphon.runtime.node import Node
+
+        stop = until_signalled()
+        system = load_system(target)
+        found = settings().with_models(system.models)
+        async with AsyncExitStack() as stack:
+            host = await stack.enter_async_context(open_host(found, node=name or node_name("node")))
+            _configure_logging(found, host.telemetry.feed)
+            if console and not any(card.kind == "console" for card in await host.directory.nodes()):
+                await stack.enter_async_context(_Console())
+            await stack.enter_async_context(Node(host, system.agents))
+            agents = ", ".join(agent.name for agent in system.agents)
+            typer.echo(f"node {host.node} serves {agents}; Ctrl-C drains and stops", err=True)
+            await stop.wait()
+
+    run(work())
+
+
+def up(
+    port: int | None = typer.Option(None, min=0, max=65535, help="The console's port; 0 takes any free one."),
+    until_eof: bool = typer.Option(False, "--until-eof", hidden=True),
+) -> None:
+    """Start bus (if none), store, logging agent and the console, until told to stop."""
+
+    async def work() -> None:
+        from antiphon.runtime.observatory import observatory
+
+        stop = until_signalled()
+        if until_eof:
+            _stop_at_eof(stop)
+        found = settings()
+        if port is not None:
+            found = found.model_copy(update={"console_port": port})
+        async with observatory(found) as running:
+            _configure_logging(found, running.host.telemetry.feed)
+            typer.echo(f"console: {running.url}", err=False)
+            sys.stdout.flush()
+            await stop.wait()
+
+    run(work())
+
+
+def serve_model(
+    model: str = typer.Argument(help="A model name from settings."),
+    concurrency: int = typer.Option(1, min=1, help="Requests that run at once."),
+) -> None:
+    """Serve a model to every node on the bus (where settings say NAME = "bus"); run several to share the load."""
+
+    async def work() -> None:
+        from antiphon.runtime.compose import node_name, open_host
+        from antiphon.runtime.models.server import ModelServer
+        from antiphon.runtime.node import Node
+
+        stop = until_signalled()
+        found = settings()
+        async with AsyncExitStack() as stack:
+            host = await stack.enter_async_context(open_host(found, node=node_name("model")))
+            _configure_logging(found, host.telemetry.feed)
+            instance = await host.models.get(model)
+            server = ModelServer(host.bus, host.tenant, model, instance, concurrency=concurrency)
+            await server.start()
+            stack.push_async_callback(server.close)
+            await stack.enter_async_context(Node(host, (), kind="model"))
+            typer.echo(f"node {host.node} serves the model {model}; Ctrl-C stops", err=True)
+            await stop.wait()
+
+    run(work())
+
+
+class _Console:
+    """``antiphon up`` as a child that ends when this process does, SIGKILL included: its standard input closes."""
+
+    def __init__(self) -> None:
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> "_Console":
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",
+            "-m",
+            "antiphon.runtime.cli.main",
+            "up",
+            "--until-eof",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,
+            env=os.environ,
+        )
+        assert self._process.stdout is not None
+        try:
+            line = await asyncio.wait_for(self._process.stdout.readline(), CONSOLE_WAIT_S)
+        except TimeoutError:
+            line = b""
+        if line:
+            typer.echo(line.decode().rstrip(), err=True)
+        else:
+            typer.echo("the console did not start (see above); agents run without it", err=True)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            await asyncio.wait_for(process.wait(), CONSOLE_WAIT_S)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+def _stop_at_eof(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+
+    def on_readable() -> None:
+        if not os.read(sys.stdin.fileno(), 4096):
+            loop.remove_reader(sys.stdin.fileno())
+            stop.set()
+
+    loop.add_reader(sys.stdin.fileno(), on_readable)
+
+
+def _configure_logging(found: Settings, feed: object) -> None:
+    from antiphon.runtime.clock import SystemClock
+    from antiphon.runtime.telemetry.feed import Feed
+    from antiphon.runtime.telemetry.logs import configure_logging
+
+    configure_logging(
+        found.log_level, clock=SystemClock(), feed=feed.add_log if isinstance(feed, Feed) else None
+    )

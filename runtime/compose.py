@@ -1,0 +1,96 @@
+"""The composition root: from settings to a Host, for nodes, clients and the console alike."""
+
+import os
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from antiphon.runtime.bus.base import Bus
+from antiphon.runtime.bus.connect import open_bus
+from antiphon.runtime.bus.topology import ensure_streams
+from antiphon.runtime.clock import Clock, SystemClock
+from antiphon.runtime.delivery.transport import Transport
+from antiphon.runtime.directory import Directory
+from antiphon.runtime.host import Host
+from antiphon.runtime.models.registry import ModelRegistry
+from antiphon.runtime.policies.chain import build
+from antiphon.runtime.policies.deadline import DeadlineInterceptor
+from antiphon.runtime.policies.trace import TraceInterceptor
+from antiphon.runtime.settings import Settings
+from antiphon.runtime.telemetry.feed import Sink
+from antiphon.runtime.telemetry.hashing import deployment_hash
+from antiphon.runtime.telemetry.setup import disabled, start_telemetry
+from antiphon.schemas import subjects
+from antiphon.schemas.identity import new_id
+
+
+def node_name(kind: str) -> str:
+    """A name no other process has, such as ``node-3f9a01bc``."""
+    return f"{kind}-{new_id()[:8]}"
+
+
+@asynccontextmanager
+async def open_host(
+    settings: Settings,
+    *,
+    node: str,
+    bus: Bus | None = None,
+    models: ModelRegistry | None = None,
+    clock: Clock | None = None,
+    sinks: Sequence[Sink] = (),
+) -> AsyncGenerator[Host, None]:
+    """Everything a process needs, closed in reverse order.
+
+    ``bus`` and ``models`` given from outside stay open; what is made here is closed here. Without a
+    ``nats_url`` in the settings the embedded server is started, or joined if it runs. ``sinks`` see this
+    process's telemetry batches as they leave it.
+
+    Raises:
+        BusUnavailable: the server cannot be reached or started.
+        ConfigurationError: a setting or a stream that cannot be used.
+    """
+    async with AsyncExitStack() as stack:
+        clock = clock or SystemClock()
+        if bus is None:
+            token = settings.nats_token.get_secret_value() if settings.nats_token is not None else None
+            bus = await open_bus(settings.nats_url, token, settings.home, name=node)
+            stack.push_async_callback(bus.close)
+        await ensure_streams(bus)
+        telemetry_subject = subjects.telemetry(settings.tenant, node)
+        carrier = bus
+
+        async def publish(batch: bytes) -> None:
+            await carrier.publish(telemetry_subject, batch)
+
+        telemetry = disabled()
+        if settings.trace > 0:
+            telemetry = start_telemetry(
+                node,
+                publish,
+                clock=clock,
+                environ=os.environ,
+                sample=settings.trace,
+                capture_content=settings.capture_content,
+                sinks=sinks,
+            )
+        stack.push_async_callback(telemetry.close)
+        if models is None:
+            models = ModelRegistry(settings, bus=bus, clock=clock)
+            stack.push_async_callback(models.close)
+        directory = await Directory.open(bus, settings.tenant)
+        content_hash = await deployment_hash(bus)
+        perform = build(
+            [TraceInterceptor(telemetry, content_hash, node), DeadlineInterceptor(clock)],
+            Transport(bus, directory, models, clock),
+        )
+        yield Host(
+            node=node,
+            tenant=settings.tenant,
+            bus=bus,
+            clock=clock,
+            telemetry=telemetry,
+            models=models,
+            directory=directory,
+            content_hash=content_hash,
+            perform=perform,
+            default_model=settings.default_model,
+        )

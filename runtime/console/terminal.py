@@ -1,0 +1,278 @@
+"""Runs, traces, findings and spending as rich renderables."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from antiphon.runtime.console.tree import Row, Work, rows_of
+from antiphon.runtime.store.facts import ERROR
+from antiphon.runtime.store.query import RunRecord
+from antiphon.runtime.store.runs import Run, RunStatus
+from antiphon.runtime.store.spending import Spending
+from antiphon.schemas.finding import Estimate, Finding, FindingState
+
+_STATUS_STYLE = {
+    RunStatus.QUEUED: "yellow",
+    RunStatus.RUNNING: "cyan",
+    RunStatus.OK: "green",
+    RunStatus.ERROR: "red",
+    RunStatus.CANCELLED: "yellow",
+}
+_WORK_STYLE = {
+    Work.HANDLER: "bold",
+    Work.MODEL: "magenta",
+    Work.TOOL: "blue",
+    Work.MESSAGE: "",
+    Work.OTHER: "dim",
+}
+_BAR = 24  # cells
+_WIDE = 110  # columns from which bars leave room for the rest
+
+
+def duration(seconds: float) -> str:
+    """As short as a person wants it: 85 µs, 340 ms, 12.4 s, 2 m 03 s."""
+    if seconds < 0.001:
+        return f"{seconds * 1e6:.0f} µs"
+    if seconds < 0.9995:
+        return f"{seconds * 1e3:.0f} ms" if seconds >= 0.00995 else f"{seconds * 1e3:.1f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} m {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} m"
+
+
+def tokens(input_tokens: int, cached_tokens: int, output_tokens: int) -> str:
+    """``1,204 in (812 cached), 310 out``; empty when there were none."""
+    if not (input_tokens or output_tokens):
+        return ""
+    cached = f" ({cached_tokens:,} cached)" if cached_tokens else ""
+    return f"{input_tokens:,} in{cached}, {output_tokens:,} out"
+
+
+def runs_table(runs: Sequence[Run]) -> RenderableType:
+    """A line a run; in brackets how many of its spans failed, in and out are tokens."""
+    if not runs:
+        return Text("no runs yet: start a system with `antiphon run` and submit a task", style="dim")
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for name in ("run", "started", "what", "status"):
+        table.add_column(name, no_wrap=name != "what", overflow="fold", min_width=14 if name == "what" else None)
+    for name in ("took", "spans", "in", "out"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for run in runs:
+        status = Text(run.entry.status.value, _STATUS_STYLE[run.entry.status])
+        if run.errors:
+            status.append(f" ({run.errors})", "red")
+        table.add_row(
+            run.run[:8],
+            _clock(run.start_ns),
+            Text(run.entry.title),
+            status,
+            duration(run.duration_ns / 1e9),
+            f"{run.spans:,}",
+            f"{run.input_tokens:,}" if run.input_tokens else "",
+            f"{run.output_tokens:,}" if run.output_tokens else "",
+        )
+    return table
+
+
+def trace_tree(record: RunRecord) -> RenderableType:
+    """One run as ``TraceTree`` shows it."""
+    return TraceTree(record)
+
+
+class TraceTree:
+    """One run: a tree with times, waits, tokens and errors, each line with its place in the run's time.
+
+    A line that others link to (fan-in) has a number; those say ``from #3``. Where lines are short the place in time
+    is left out.
+    """
+
+    def __init__(self, record: RunRecord) -> None:
+        self._record = record
+        self._rows = rows_of(record.spans)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Head, tree, and the logs that matter."""
+        record = self._record
+        yield _head(record.run)
+        yield self._lines(bars=options.max_width >= _WIDE)
+        if record.truncated:
+            shown, all_ = len(record.spans), record.run.spans
+            yield Text(f"only the earliest {shown:,} of {all_:,} spans and the earliest logs are shown", "yellow")
+        for log in record.logs:
+            if log.level in ("warning", "error", "critical"):
+                style = "yellow" if log.level == "warning" else "red"
+                fields = " ".join(f"{key}={value}" for key, value in log.fields.items() if key != "node")
+                yield Text.assemble((log.level, style), f" {log.event} ", (fields, "dim"))
+
+    def _lines(self, *, bars: bool) -> Table:
+        rows = self._rows
+        numbers = {row.span.span_id: n for n, row in enumerate(rows, 1)}
+        linked = {link.span_id for row in rows for link in row.span.links if link.span_id != row.span.parent_id}
+        table = Table.grid(padding=(0, 1))
+        table.add_column(no_wrap=True)
+        table.add_column(justify="right", no_wrap=True)
+        if bars:
+            table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        for row, guide in zip(rows, _guides([row.depth for row in rows]), strict=True):
+            style = "red" if row.span.status == ERROR else _WORK_STYLE[row.work]
+            name = Text.assemble((guide, "dim"), (row.label, style))
+            if row.span.span_id in linked:
+                name.append(f" #{numbers[row.span.span_id]}", "dim")
+            took = duration((row.span.end_ns - row.span.start_ns) / 1e9) if row.finished else "unfinished"
+            bar = [_bar(row, self._record.run)] if bars else []
+            table.add_row(name, Text(took, "" if row.finished else "yellow"), *bar, _notes(row, numbers))
+        return table
+
+
+def _head(run: Run) -> Text:
+    return Text.assemble(
+        ("run ", "dim"),
+        (run.run, "bold"),
+        "  ",
+        (run.entry.status.value, _STATUS_STYLE[run.entry.status]),
+        f"  {duration(run.duration_ns / 1e9)}  ",
+        tokens(run.input_tokens, run.cached_tokens, run.output_tokens),
+        (f"  {_clock(run.start_ns)}", "dim"),
+    )
+
+
+def findings_table(findings: Sequence[Finding]) -> RenderableType:
+    """A line a finding, in the order given."""
+    if not findings:
+        return Text("no findings yet: patterns show after a few runs of the same shape", style="dim")
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for name in ("pattern", "what", "about", "state", "saving a run"):
+        table.add_column(name, overflow="fold")
+    for finding in findings:
+        table.add_row(
+            finding.pattern.upper(),
+            Text(finding.title),
+            Text(finding.subject),
+            Text(_support(finding), "green" if finding.state is FindingState.OPEN else "yellow"),
+            _saving(finding),
+        )
+    return table
+
+
+def finding_panel(finding: Finding) -> RenderableType:
+    """One finding whole: what was seen, how sure, what it would save, what to do."""
+    lines = [
+        Text.assemble((_support(finding), "green" if finding.state is FindingState.OPEN else "yellow")),
+        Text(f"about {finding.subject}, cohort {finding.cohort}, grade {finding.grade}"),
+    ]
+    if finding.prevalence is not None:
+        lines.append(Text(f"seen in {finding.prevalence:.0%} of the cohort's runs"))
+    if saving := _saving(finding):
+        lines.append(Text(f"would save a run {saving}"))
+    lines.append(Text.assemble(("do: ", "dim"), finding.remedy.text))
+    lines += [Text.assemble(("assumes: ", "dim"), text) for text in finding.assumptions]
+    if finding.evidence_traces:
+        lines.append(Text.assemble(("evidence: ", "dim"), ", ".join(item[:12] for item in finding.evidence_traces[:5])))
+    title = Text(f"{finding.pattern.upper()}  {finding.title}")
+    return Panel(Group(*lines), title=title, title_align="left", border_style="dim")
+
+
+def spending_table(rows: Sequence[Spending]) -> RenderableType:
+    """Where time and tokens went. Seconds of work: what ran in parallel adds up."""
+    if not rows:
+        return Text("nothing has finished yet", style="dim")
+    timed = any(row.own_s is not None for row in rows)
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    table.add_column("agent")
+    table.add_column("work", overflow="fold")
+    columns = ["calls", "total", *(["own"] if timed else []), "waited", "prefill", "decode", "p95"]
+    for name in (*columns, "tokens in", "cached", "out"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        own = [_if_any(row.own_s)] if timed else []
+        calls = f"{row.count:,}" + (f" ({row.errors} failed)" if row.errors else "")
+        table.add_row(
+            Text(row.agent or "-"),
+            Text(" ".join(part for part in (row.operation, row.model) if part)),
+            Text(calls, "red" if row.errors else ""),
+            duration(row.total_s),
+            *own,
+            _if_any(row.queue_s),
+            _if_any(row.prefill_s),
+            _if_any(row.decode_s),
+            duration(row.p95_s),
+            *(f"{n:,}" if n else "" for n in (row.input_tokens, row.cached_tokens, row.output_tokens)),
+        )
+    return table
+
+
+def _guides(depths: Sequence[int]) -> list[str]:
+    """Branches in front of each line, from how deep each lies."""
+    guides: list[str] = []
+    open_below: set[int] = set()  # depths at which a later sibling comes
+    for depth in reversed(depths):
+        stem = "".join("│ " if level in open_below else "  " for level in range(1, depth))
+        guides.append(stem + (("├ " if depth in open_below else "└ ") if depth else ""))
+        open_below = {level for level in open_below if level < depth} | {depth}
+    return guides[::-1]
+
+
+def _notes(row: Row, numbers: dict[bytes, int]) -> Text:
+    span, facts = row.span, row.facts
+    notes = [
+        f"waited {duration(facts.queue_ns / 1e9)}" if facts.queue_ns >= 1_000_000 else "",
+        f"prefill {duration(facts.prefill_ns / 1e9)}" if facts.prefill_ns else "",
+        f"decode {duration(facts.decode_ns / 1e9)}" if facts.decode_ns else "",
+        tokens(facts.input_tokens, facts.cached_tokens, facts.output_tokens),
+        _links(row, numbers),
+    ]
+    text = Text("  ".join(note for note in notes if note), "dim")
+    if facts.attempt > 1:
+        text.append(f"  attempt {facts.attempt}", "yellow not dim")
+    if span.status == ERROR:
+        text.append(f"  {span.status_message or 'error'}", "red not dim")
+    return text
+
+
+def _links(row: Row, numbers: dict[bytes, int]) -> str:
+    links = [link for link in row.span.links if link.span_id not in (row.span.parent_id, None)]
+    names = [f"#{numbers[link.span_id]}" for link in links if link.span_id in numbers]
+    elsewhere = len(links) - len(names)
+    return f"from {', '.join([*names, *([f'{elsewhere} elsewhere'] if elsewhere else [])])}" if links else ""
+
+
+def _bar(row: Row, run: Run) -> Text:
+    """The row's place in the run: waiting light, working full."""
+    whole = max(run.duration_ns, 1)
+    begin = (row.start_ns - run.start_ns) * _BAR // whole
+    work = (row.span.start_ns - run.start_ns) * _BAR // whole
+    end = max(-((run.start_ns - (row.span.end_ns or run.last_ns)) * _BAR // whole), work + 1)
+    cells = "".join("█" if work <= n < end else "░" if begin <= n < work else " " for n in range(_BAR))
+    return Text(f"▏{cells}▕", style=_WORK_STYLE[row.work].replace("bold", "cyan") or "dim")
+
+
+def _support(finding: Finding) -> str:
+    return f"{finding.state.value}: support {finding.support} of {finding.required} {finding.support_unit}"
+
+
+def _saving(finding: Finding) -> str:
+    if finding.state is FindingState.CANDIDATE or finding.saving is None:
+        return ""
+    saving = finding.saving
+    named = ((saving.latency_s, "s"), (saving.model_s, "s of model time"), (saving.tokens, "tokens"))
+    return ", ".join(_interval(item, unit) for item, unit in named if item is not None and item.point > 0)
+
+
+def _interval(estimate: Estimate, unit: str) -> str:
+    return f"{estimate.point:,.3g} {unit} ({estimate.low:,.3g} to {estimate.high:,.3g})"
+
+
+def _if_any(seconds: float | None) -> str:
+    return duration(seconds) if seconds else ""
+
+
+def _clock(unix_ns: int) -> str:
+    return datetime.fromtimestamp(unix_ns / 1e9).strftime("%d %b %H:%M")

@@ -1,0 +1,128 @@
+"""Answers low-latency requests for one agent: mailbox, slot, handler, reply."""
+
+import asyncio
+from functools import partial
+
+import structlog
+
+from antiphon.runtime.agent import Agent, Handler
+from antiphon.runtime.bus.base import Delivery, Subscription
+from antiphon.runtime.delivery.execute import Executor, Job
+from antiphon.runtime.delivery.slots import Slots
+from antiphon.runtime.errors import AntiphonError, BusError, Busy, InvalidMessage, to_info
+from antiphon.runtime.host import Host
+from antiphon.schemas import subjects
+from antiphon.schemas.envelope import ERROR, TYPE, VERSION, Envelope, EnvelopeError
+from antiphon.schemas.message import Message
+from antiphon.schemas.task import ErrorInfo
+
+REFUSING = 64  # asks that are being told Busy at the same time
+
+log = structlog.get_logger()
+
+
+class AskServer:
+    """Serves the asks of one agent on this node; queue group = agent, so replicas share them."""
+
+    def __init__(self, host: Host, agent: Agent, slots: Slots, executor: Executor) -> None:
+        self._host = host
+        self._agent = agent
+        self._slots = slots
+        self._executor = executor
+        self._subscriptions: list[Subscription] = []
+        self._count = 0
+        self._answered: asyncio.Event | None = None
+        self._replies: dict[str, dict[str, str]] = {}
+
+    async def start(self) -> None:
+        """Listen. Raises BusError."""
+        for handler in self._agent.handlers.values():
+            subject = subjects.ask(self._host.tenant, handler.address)
+            self._replies[handler.address.handler] = _reply_headers(handler.output)
+            self._subscriptions.append(
+                await self._host.bus.subscribe(
+                    subject,
+                    partial(self._receive, handler),
+                    queue=self._agent.name,
+                    # The mailbox is the slots': each accepted ask waits there in its own task, one more is refused.
+                    concurrency=self._slots.capacity + self._slots.limit + REFUSING,
+                )
+            )
+
+    async def stop(self) -> None:
+        """Take no more; those that wait in the mailbox are still answered."""
+        for subscription in self._subscriptions:
+            await subscription.stop()
+        self._subscriptions.clear()
+
+    async def wait_answered(self) -> None:
+        """Return when everyone who was accepted has an answer."""
+        if self._count:
+            self._answered = asyncio.Event()
+            await self._answered.wait()
+
+    async def _receive(self, handler: Handler[Message, Message], delivery: Delivery) -> None:
+        enter_ns = self._host.clock.unix_ns()
+        slots = self._slots
+        try:
+            await slots.acquire()
+        except Busy as error:
+            await self._refuse(delivery, error)
+            return
+        self._count += 1
+        try:
+            job = self._job(handler, delivery, enter_ns)
+            body = await self._executor.run(job)
+            if delivery.reply:
+                await self._host.bus.publish(delivery.reply, body, self._replies[job.address.handler])
+        except Exception as error:
+            await self._refuse(delivery, error)
+        finally:
+            slots.release()
+            self._count -= 1
+            if not self._count and self._answered is not None:
+                self._answered.set()
+
+    def _job(self, handler: Handler[Message, Message], delivery: Delivery, enter_ns: int) -> Job:
+        try:
+            envelope = Envelope.from_headers(delivery.headers)
+        except EnvelopeError as error:
+            raise InvalidMessage(str(error)) from None
+        assert handler.function is not None  # handlers of a hosted agent always have one
+        return Job(
+            kind=subjects.Kind.ASK,
+            subject=delivery.subject,
+            address=handler.address,
+            input=handler.input,
+            output=handler.output,
+            function=handler.function,
+            envelope=envelope,
+            body=delivery.body,
+            task="",
+            attempt=1,
+            enter_ns=enter_ns,
+            depth=self._slots.waiting,
+        )
+
+    async def _refuse(self, delivery: Delivery, error: Exception) -> None:
+        """Answer with the error; what cannot be answered is logged."""
+        info = to_info(error)
+        if not isinstance(error, AntiphonError):
+            log.exception("handler_failed", subject=delivery.subject, error=info.message, exc_info=error)
+        if not delivery.reply:
+            return
+        try:
+            await self._host.bus.publish(delivery.reply, _clip(info).model_dump_json().encode(), {ERROR: info.type})
+        except BusError as lost:
+            log.warning("reply_not_sent", subject=delivery.subject, error=lost.message)
+
+
+def _reply_headers(output: type[Message]) -> dict[str, str]:
+    headers = {TYPE: output.message_name}
+    if output.message_version != 1:
+        headers[VERSION] = str(output.message_version)
+    return headers
+
+
+def _clip(info: ErrorInfo) -> ErrorInfo:
+    return info if len(info.message) <= 4096 else info.model_copy(update={"message": info.message[:4096] + "…"})

@@ -1,0 +1,148 @@
+"""One run of one handler: decode, span, context, the function itself, encode."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+from antiphon.runtime.agent import Agent
+from antiphon.runtime.context import Context
+from antiphon.runtime.delivery.payload import decode, encode
+from antiphon.runtime.delivery.running import Running
+from antiphon.runtime.delivery.slots import Slots
+from antiphon.runtime.delivery.streaming import Emitter
+from antiphon.runtime.errors import HandlerFailed, error_type
+from antiphon.runtime.host import Host
+from antiphon.runtime.policies.chain import Scope
+from antiphon.runtime.telemetry import attributes as names
+from antiphon.runtime.telemetry.propagation import parse
+from antiphon.schemas import subjects
+from antiphon.schemas.envelope import Envelope
+from antiphon.schemas.identity import Address, new_id
+from antiphon.schemas.message import Message
+from antiphon.schemas.telemetry import SpanLink
+
+
+class Job(NamedTuple):
+    """A message that a slot has taken, and where it should go. ``output`` None: an event handler."""
+
+    kind: subjects.Kind
+    subject: str
+    address: Address
+    input: type[Message]
+    output: type[Message] | None
+    function: Callable[[Any, Context], Awaitable[Any]]
+    envelope: Envelope
+    body: bytes
+    task: str
+    attempt: int
+    enter_ns: int  # unix ns: when the message began to wait
+    depth: int  # how many still waited when a slot took it
+
+
+class Executor:
+    """Runs jobs of one agent on this node."""
+
+    def __init__(self, host: Host, agent: Agent, slots: Slots, running: Running) -> None:
+        self._host = host
+        self._agent = agent
+        self._slots = slots
+        self._running = running
+        self._pool = f"agent:{agent.name}@{host.node}"
+
+    async def run(self, job: Job, emitter: Emitter | None = None) -> bytes:
+        """The reply's bytes (empty for an event).
+
+        Raises:
+            MessageError: the body is not what the handler takes.
+            DeadlineExceeded, TaskCancelled: the node stopped it for that reason.
+            HandlerFailed: it returned something else than it declares.
+            Exception: whatever the handler raised.
+        """
+        envelope = job.envelope
+        scope = Scope(
+            tenant=self._host.tenant,
+            run=envelope.run or job.task or new_id(),
+            agent=self._agent.name,
+            task=job.task,
+            attempt=job.attempt,
+            deadline_unix_ms=envelope.deadline_unix_ms,
+            priority=envelope.priority,
+            labels=envelope.labels,
+            budget=envelope.budget,
+            observes=self._agent.observes,
+        )
+        telemetry = self._host.telemetry
+        parent = parse(envelope.traceparent, envelope.tracestate) if envelope.traceparent else None
+        if parent is None and not telemetry.enabled:
+            return await self._run(job, scope, emitter, {})
+        attributes = self._attributes(job, scope) if telemetry.enabled else {}
+        links = [SpanLink(trace_id=parent.trace_id, span_id=parent.span_id)] if parent is not None else None
+        name = names.process_name(subjects.template(job.kind))
+        span = telemetry.tracer.begin(name, names.CONSUMER, parent, attributes, links=links, announce=True)
+        token = span.attach()
+        try:
+            body = await self._run(job, scope, emitter, attributes)
+        except BaseException as error:
+            attributes[names.ERROR_TYPE] = error_type(error)
+            span.failed(error)
+            raise
+        finally:
+            span.detach(token)
+            span.finish()
+        return body
+
+    async def _run(self, job: Job, scope: Scope, emitter: Emitter | None, attributes: dict[str, Any]) -> bytes:
+        run = self._running.enter(job.task, scope.deadline_unix_ms)
+        try:
+            message = decode(job.input, job.body, job.envelope)
+            reply = await job.function(
+                message, Context(self._host, self._agent, scope, input=job.body, emitter=emitter)
+            )
+        except asyncio.CancelledError:
+            if run.reason is None:
+                raise
+            run.asyncio_task.uncancel()
+            raise run.reason from None
+        finally:
+            self._running.leave(run)
+        if job.output is None:
+            return b""
+        if not isinstance(reply, job.output):
+            raise HandlerFailed(
+                f"{job.address} returned {type(reply).__name__}, expected {job.output.__name__} as it declares",
+                type="TypeError",
+            )
+        body = encode(reply)
+        if self._host.telemetry.enabled:
+            attributes[names.RESULT_HASH] = self._host.content_hash(body)
+        return body
+
+    def _attributes(self, job: Job, scope: Scope) -> dict[str, Any]:
+        host, slots, envelope = self._host, self._slots, job.envelope
+        found: dict[str, Any] = {
+            names.MESSAGING_SYSTEM: names.NATS,
+            names.MESSAGING_OPERATION_TYPE: "process",
+            names.MESSAGING_DESTINATION: job.subject,
+            names.MESSAGING_BODY_SIZE: len(job.body),
+            names.NODE: host.node,
+            names.RUN: scope.run,
+            names.AGENT: job.address.agent,
+            names.HANDLER: job.address.handler,
+            names.ATTEMPT: job.attempt,
+            names.QUEUE_ENTER_NS: job.enter_ns,
+            names.QUEUE_DEQUEUE_NS: host.clock.unix_ns(),
+            names.QUEUE_DEPTH: job.depth,
+            names.POOL_ID: self._pool,
+            names.POOL_CAPACITY: slots.capacity,
+            names.POOL_ACTIVE: slots.active,
+            names.INPUT_HASH: host.content_hash(job.body),
+        }
+        if host.tenant != "default":
+            found[names.TENANT] = host.tenant
+        if job.task:
+            found[names.TASK] = job.task
+        if envelope.causes:
+            found[names.CAUSES] = list(envelope.causes)
+        if scope.observes:
+            found[names.OBS] = True
+        return found

@@ -1,0 +1,1 @@
+"""Model families, each computed from a config and weights."""

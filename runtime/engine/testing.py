@@ -1,0 +1,95 @@
+"""A checkpoint small enough to write in a test: random weights, a byte-level tokenizer, a ChatML template."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+_MERGES = [("h", "e"), ("Ġ", "t"), ("Ġt", "he"), ("i", "n")]
+
+
+def write_tiny_checkpoint(folder: Path, *, seed: int = 0, **overrides: Any) -> Path:
+    """Write a Hugging Face folder of a random Llama model; ``overrides`` replace entries of its config.json.
+
+    It speaks gibberish, but deterministic gibberish, and runs thousands of tokens a second. Returns ``folder``.
+    """
+    tokenizer = _tokenizer()
+    config: dict[str, Any] = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_act": "silu",
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "vocab_size": tokenizer.get_vocab_size(),
+        "max_position_embeddings": 1024,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        "tie_word_embeddings": True,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        **overrides,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(_tensors(config, seed), folder / "model.safetensors", metadata={"format": "pt"})
+    tokenizer.save(str(folder / "tokenizer.json"))
+    described = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": CONTROL[1],
+        "eos_token": CONTROL[2],
+        "chat_template": TEMPLATE,
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "tokenizer_config.json").write_text(json.dumps(described))
+    return folder
+
+
+def _tokenizer() -> Tokenizer:
+    vocabulary = {token: index for index, token in enumerate(CONTROL)}
+    for character in sorted(pre_tokenizers.ByteLevel.alphabet()):
+        vocabulary[character] = len(vocabulary)
+    for pair in _MERGES:
+        vocabulary["".join(pair)] = len(vocabulary)
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=_MERGES))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in CONTROL])
+    return tokenizer
+
+
+def _tensors(config: dict[str, Any], seed: int) -> dict[str, torch.Tensor]:
+    random = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=random) * 0.3
+
+    width, ffn, vocabulary = config["hidden_size"], config["intermediate_size"], config["vocab_size"]
+    heads, kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
+    head_width = config.get("head_dim", width // heads)
+    tensors = {"model.embed_tokens.weight": normal(vocabulary, width), "model.norm.weight": 1 + normal(width)}
+    if not config["tie_word_embeddings"]:
+        tensors["lm_head.weight"] = normal(vocabulary, width)
+    for layer in range(config["num_hidden_layers"]):
+        at = f"model.layers.{layer}"
+        tensors |= {
+            f"{at}.input_layernorm.weight": 1 + normal(width),
+            f"{at}.self_attn.q_proj.weight": normal(heads * head_width, width),
+            f"{at}.self_attn.k_proj.weight": normal(kv_heads * head_width, width),
+            f"{at}.self_attn.v_proj.weight": normal(kv_heads * head_width, width),
+            f"{at}.self_attn.o_proj.weight": normal(width, heads * head_width),
+            f"{at}.post_attention_layernorm.weight": 1 + normal(width),
+            f"{at}.mlp.gate_proj.weight": normal(ffn, width),
+            f"{at}.mlp.up_proj.weight": normal(ffn, width),
+            f"{at}.mlp.down_proj.weight": normal(width, ffn),
+        }
+    return tensors

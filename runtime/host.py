@@ -1,0 +1,30 @@
+"""What one process offers to everything that runs in it: the object graph, built once by the composition root."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from antiphon.runtime.bus.base import Bus
+from antiphon.runtime.clock import Clock
+from antiphon.runtime.policies.chain import Next
+
+if TYPE_CHECKING:
+    from antiphon.runtime.directory import Directory
+    from antiphon.runtime.models.registry import ModelRegistry
+    from antiphon.runtime.telemetry.hashing import ContentHash
+    from antiphon.runtime.telemetry.setup import Telemetry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """A node's or client's facilities. ``perform`` is the interceptor chain down to the transport."""
+
+    node: str
+    tenant: str
+    bus: Bus
+    clock: Clock
+    telemetry: "Telemetry"
+    models: "ModelRegistry"
+    directory: "Directory"
+    content_hash: "ContentHash"
+    perform: Next
+    default_model: str

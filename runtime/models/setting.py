@@ -1,0 +1,96 @@
+"""How a model is named in settings: a table by kind, or a short string."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from antiphon.schemas.identity import check_name
+from antiphon.schemas.message import Value
+
+FORMS: Final = 'a table with kind = "local", "openai" or "bus", or short: a path, a pulled name, "URL#MODEL" or "bus"'
+
+
+def _reachable(url: str) -> str:
+    """``url`` itself. Raises ValueError for anything but http(s) with a host and a port that exists."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+        raise ValueError("expected http://HOST:PORT/v1 or https://HOST/v1")
+    return url
+
+
+class LocalSetting(Value):
+    """A model that this process loads: ``path`` is a file, a folder, or a name that was pulled."""
+
+    kind: Literal["local"] = "local"
+    path: str = Field(min_length=1)
+    threads: int = Field(default=1, ge=1, le=1024)
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+
+
+class OpenAISetting(Value):
+    """An OpenAI-compatible endpoint. The key itself stays in the variable that ``api_key_env`` names."""
+
+    kind: Literal["openai"] = "openai"
+    base_url: Annotated[str, AfterValidator(_reachable)]
+    model: str = Field(min_length=1)
+    api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    timeout_s: float = Field(default=120.0, gt=0)
+
+
+class BusSetting(Value):
+    """An instance that another process serves on the bus; ``model`` is its name there (None: the same name)."""
+
+    kind: Literal["bus"] = "bus"
+    model: str | None = None
+
+
+def expand(given: object) -> object:
+    """The table that a short form stands for; anything but a string is left as it is.
+
+    Raises:
+        ValueError: a URL without ``#MODEL``.
+    """
+    if not isinstance(given, str):
+        return given
+    if given == "bus":
+        return {"kind": "bus"}
+    if re.match(r"https?://", given):
+        base_url, _, model = given.partition("#")
+        if not model:
+            raise ValueError(f"the URL names no model, expected one such as {base_url}#llama3.2")
+        return {"kind": "openai", "base_url": base_url, "model": model}
+    return {"kind": "local", "path": given}
+
+
+def _tagged(given: object) -> object:
+    """A table without ``kind`` is local, as the class's default says."""
+    expanded = expand(given)
+    return {"kind": "local", **expanded} if isinstance(expanded, Mapping) else expanded
+
+
+def _checked(name: str) -> str:
+    return check_name("model", name)
+
+
+ModelName = Annotated[str, AfterValidator(_checked)]
+ModelSetting = Annotated[
+    Annotated[LocalSetting | OpenAISetting | BusSetting, Field(discriminator="kind")], BeforeValidator(_tagged)
+]
+
+
+def anchored(models: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The same models with written paths (``./x``, ``../x``, ``~/x``) made absolute, relative ones from ``folder``."""
+
+    def anchor(given: object) -> object:
+        if isinstance(given, str) and given.startswith(("./", "../", "~/")):
+            return str((folder / Path(given).expanduser()).resolve())
+        return given
+
+    return {
+        name: {**model, "path": anchor(model["path"])} if isinstance(model, dict) and "path" in model else anchor(model)
+        for name, model in models.items()
+    }

@@ -1,0 +1,1 @@
+"""What happens around every operation: an interceptor chain, one concern each."""

@@ -1,0 +1,155 @@
+"""One transaction's worth of spans and logs: what is new, what finishes, what was here before."""
+
+import sqlite3
+from collections.abc import Iterable
+
+from antiphon.runtime.store.facts import Facts, facts_of
+from antiphon.runtime.store.rows import RUN_COLUMNS, SPAN_COLUMNS, log_row, run_from, run_row, span_row, to_json
+from antiphon.runtime.store.runs import Run, new_run
+from antiphon.schemas.telemetry import LogRecord, SpanRecord
+
+
+def _places(columns: str) -> str:
+    return ", ".join("?" * len(columns.split(",")))
+
+
+_ADD_SPAN = f"INSERT INTO spans ({SPAN_COLUMNS}) VALUES ({_places(SPAN_COLUMNS)})"
+_PUT_SPAN = f"INSERT OR REPLACE INTO spans ({SPAN_COLUMNS}) VALUES ({_places(SPAN_COLUMNS)})"
+_GROUP = 100
+_LOOK_UP = f"""WITH wanted (t, s) AS (VALUES {", ".join(["(?, ?)"] * _GROUP)})
+    SELECT trace_id, span_id, end_ns FROM wanted CROSS JOIN spans ON trace_id = t AND span_id = s"""
+_PUT_RUN = f"INSERT OR REPLACE INTO runs ({RUN_COLUMNS}) VALUES ({_places(RUN_COLUMNS)})"
+_GET_RUN = f"SELECT {RUN_COLUMNS} FROM runs WHERE run = ?"
+_PUT_TRACE = """INSERT INTO traces VALUES (?, ?)
+    ON CONFLICT DO UPDATE SET last_ns = max(last_ns, excluded.last_ns)"""
+
+
+class Ingest:
+    """Lives for one transaction on ``connection``; the caller begins and commits it.
+
+    A span that names no run belongs to the run of its trace; while none is known, to a run of its own named
+    by the trace id, which is merged as soon as the real one shows up.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.stored = 0  # spans new or finished
+        self.ended: list[tuple[SpanRecord, Facts]] = []  # of these, those that have ended
+        self._connection = connection
+        self._runs: dict[str, Run] = {}
+        self._run_of_trace: dict[bytes, str] = {}
+        self._mapped: set[tuple[bytes, str]] = set()
+        self._facets: set[tuple[str, str, str]] = set()
+
+    def spans(self, spans: Iterable[tuple[str, SpanRecord]]) -> tuple[Run, ...]:
+        """Store (node, span) pairs; the runs they touched. A finished record replaces a start record only."""
+        fresh = self._fresh(spans)
+        added: list[tuple[object, ...]] = []
+        replaced: list[tuple[object, ...]] = []
+        last: dict[bytes, int] = {}
+        named = [(entry, facts_of(entry[1])) for entry in fresh.values()]
+        for (_, span, _), facts in named:  # first, so that spans without a run find their trace's
+            if facts.run:
+                self._map(span.trace_id, facts.run)
+        for (node, span, finishing), facts in named:
+            (replaced if finishing else added).append(span_row(node, span, facts))
+            last[span.trace_id] = max(last.get(span.trace_id, 0), span.start_ns, span.end_ns)
+            self._count(span, facts, finishing)
+        self._connection.executemany(_ADD_SPAN, added)
+        self._connection.executemany(_PUT_SPAN, replaced)
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO links VALUES (?, ?, ?, ?, ?)",
+            [
+                (span.trace_id, span.span_id, link.trace_id, link.span_id, to_json(link.attributes))
+                for _, span, _ in fresh.values()
+                for link in span.links
+            ],
+        )
+        self._connection.executemany(_PUT_TRACE, last.items())
+        self._connection.executemany(_PUT_RUN, [run_row(run) for run in self._runs.values()])
+        self._connection.executemany("INSERT OR IGNORE INTO facets VALUES (?, ?, ?)", self._facets)
+        self.stored = len(fresh)
+        return tuple(self._runs.values())
+
+    def logs(self, logs: Iterable[tuple[str, LogRecord]]) -> None:
+        """Store (node, log) pairs; one that is there already is left."""
+        rows = [log_row(node, log) for node, log in logs]
+        self._connection.executemany("INSERT OR IGNORE INTO logs VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def _fresh(
+        self, spans: Iterable[tuple[str, SpanRecord]]
+    ) -> dict[tuple[bytes, bytes], tuple[str, SpanRecord, bool]]:
+        """Spans to write, each with whether its start record was stored before."""
+        newest: dict[tuple[bytes, bytes], tuple[str, SpanRecord]] = {}
+        for node, span in spans:
+            key = (span.trace_id, span.span_id)
+            if key not in newest or (span.end_ns and not newest[key][1].end_ns):
+                newest[key] = (node, span)
+        stored = self._stored(list(newest))
+        return {
+            key: (node, span, key in stored)
+            for key, (node, span) in newest.items()
+            if key not in stored or (span.end_ns and not stored[key])
+        }
+
+    def _stored(self, keys: list[tuple[bytes, bytes]]) -> dict[tuple[bytes, bytes], int]:
+        """``end_ns`` of those that are there. Asked for in groups: a statement each would double the cost."""
+        found: dict[tuple[bytes, bytes], int] = {}
+        for start in range(0, len(keys), _GROUP):
+            group = keys[start : start + _GROUP]
+            group += group[:1] * (_GROUP - len(group))  # one text, so that one prepared statement serves all
+            for row in self._connection.execute(_LOOK_UP, [part for key in group for part in key]):
+                found[row["trace_id"], row["span_id"]] = row["end_ns"]
+        return found
+
+    def _count(self, span: SpanRecord, facts: Facts, finishing: bool) -> None:
+        name = facts.run or self._run_of(span.trace_id)
+        run = self._load(name)
+        if run is None:
+            run = self._runs[name] = new_run(name, span, facts)
+        run.count(span, facts, finishing=finishing)
+        if facts.agent:
+            self._facets.add((name, "agent", facts.agent))
+        if facts.model:
+            self._facets.add((name, "model", facts.model))
+        if span.end_ns:
+            self.ended.append((span, facts))
+
+    def _load(self, name: str) -> Run | None:
+        run = self._runs.get(name)
+        if run is None:
+            row = self._connection.execute(_GET_RUN, (name,)).fetchone()
+            if row is not None:
+                run = self._runs[name] = run_from(row)
+        return run
+
+    def _run_of(self, trace_id: bytes) -> str:
+        name = self._run_of_trace.get(trace_id)
+        if name is None:
+            row = self._connection.execute("SELECT run FROM run_traces WHERE trace_id = ?", (trace_id,)).fetchone()
+            name = row["run"] if row is not None else trace_id.hex()
+            self._map(trace_id, name)
+        return name
+
+    def _map(self, trace_id: bytes, name: str) -> None:
+        self._run_of_trace.setdefault(trace_id, name)
+        if (trace_id, name) in self._mapped:
+            return
+        self._mapped.add((trace_id, name))
+        added = self._connection.execute("INSERT OR IGNORE INTO run_traces VALUES (?, ?)", (trace_id, name)).rowcount
+        if added and name != trace_id.hex():
+            self._adopt(trace_id.hex(), name)
+
+    def _adopt(self, provisional: str, name: str) -> None:
+        orphan = self._load(provisional)
+        if orphan is None:
+            return
+        del self._runs[provisional]
+        run = self._load(name)
+        if run is None:
+            orphan.run = name
+            self._runs[name] = orphan
+        else:
+            run.merge(orphan)
+        self._connection.execute("UPDATE OR IGNORE facets SET run = ? WHERE run = ?", (name, provisional))
+        for table in ("facets", "runs", "run_traces"):
+            self._connection.execute(f"DELETE FROM {table} WHERE run = ?", (provisional,))

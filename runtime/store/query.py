@@ -1,0 +1,254 @@
+"""Reading the store: from any process, while it is being written."""
+
+import re
+import sqlite3
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from antiphon.runtime.store.facts import MODEL_OPERATIONS, PROCESS, TOOL_OPERATION
+from antiphon.runtime.store.gaps import NodeHealth
+from antiphon.runtime.store.pool import ReadPool
+from antiphon.runtime.store.rows import RUN_COLUMNS, SPAN_COLUMNS, log_from, mapping, run_from, span_from
+from antiphon.runtime.store.runs import Run, RunStatus
+from antiphon.runtime.store.sketch import Sketch
+from antiphon.runtime.store.spending import Spending
+from antiphon.schemas.finding import Finding
+from antiphon.schemas.telemetry import LogRecord, SpanLink, SpanRecord
+
+_NS = 1e9
+_HEX = re.compile(r"[0-9a-f]{1,32}")
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A place in the list of runs: the last one seen."""
+
+    start_ns: int
+    run: str
+
+    def __str__(self) -> str:
+        return f"{self.start_ns}.{self.run}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """What ``str`` wrote. Raises ValueError for anything else."""
+        start, dot, run = text.partition(".")
+        if not (dot and run and start.isascii() and start.isdigit() and int(start) < 2**63):
+            raise ValueError(f"cursor {text[:80]!r}: expected the `next` of an earlier page")
+        return cls(int(start), run)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFilter:
+    """Which runs; None and False mean no restriction, except that ``obs`` adds the system's own."""
+
+    agent: str | None = None
+    model: str | None = None
+    status: RunStatus | None = None
+    obs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    """Runs, newest first, and where the next page starts."""
+
+    runs: tuple[Run, ...]
+    next: Cursor | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One run whole: its totals, its spans in order of start, its logs in order of time.
+
+    ``truncated``: the run has more spans or logs than were asked for.
+    """
+
+    run: Run
+    spans: tuple[SpanRecord, ...] = ()
+    logs: tuple[LogRecord, ...] = field(default=())
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How complete the record is: per node, and how many batches nobody could read."""
+
+    nodes: tuple[NodeHealth, ...]
+    rejected: int
+
+
+class Reader:
+    """Queries over a store; every method may be called from any thread.
+
+    All raise ConfigurationError when there is no store here that this version reads.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._pool = ReadPool(path)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """As the constructor, and looks at the file at once. Raises ConfigurationError."""
+        reader = cls(path)
+        with reader._pool.connection():
+            return reader
+
+    def runs(self, wanted: RunFilter, *, limit: int, after: Cursor | None = None) -> RunPage:
+        """One page of runs, newest first."""
+        where = [] if wanted.obs else ["obs = 0"]
+        values: list[object] = []
+        if wanted.status is not None:
+            where.append("status = ?")
+            values.append(wanted.status.value)
+        for kind, value in (("agent", wanted.agent), ("model", wanted.model)):
+            if value is not None:
+                where.append("EXISTS (SELECT 1 FROM facets f WHERE f.run = runs.run AND f.kind = ? AND f.value = ?)")
+                values += [kind, value]
+        if after is not None:
+            where.append("(start_ns, run) < (?, ?)")
+            values += [after.start_ns, after.run]
+        condition = f"WHERE {' AND '.join(where)}" if where else ""
+        with self._pool.connection() as connection:
+            rows = connection.execute(
+                f"SELECT {RUN_COLUMNS} FROM runs {condition} ORDER BY start_ns DESC, run DESC LIMIT ?",
+                (*values, limit + 1),
+            ).fetchall()
+            runs = tuple(_with_facets(connection, row) for row in rows[:limit])
+        more = len(rows) > limit
+        return RunPage(runs, Cursor(runs[-1].start_ns, runs[-1].run) if more else None)
+
+    def find(self, prefix: str, *, limit: int = 2) -> tuple[str, ...]:
+        """Ids of runs that begin with ``prefix``, or have a trace that does."""
+        traces: tuple[bytes, ...] = ()
+        if _HEX.fullmatch(prefix):
+            traces = bytes.fromhex(prefix.ljust(32, "0")), bytes.fromhex(prefix.ljust(32, "f"))
+        with self._pool.connection() as connection:
+            rows = connection.execute(
+                "SELECT run FROM runs WHERE substr(run, 1, ?) = ? LIMIT ?", (len(prefix), prefix, limit)
+            ).fetchall()
+            if traces and not rows:
+                rows = connection.execute(
+                    "SELECT DISTINCT run FROM run_traces WHERE trace_id BETWEEN ? AND ? LIMIT ?", (*traces, limit)
+                ).fetchall()
+        return tuple(row["run"] for row in rows)
+
+    def run(self, run: str, *, max_spans: int = 5_000, max_logs: int = 1_000) -> RunRecord | None:
+        """One run with its earliest spans and logs; None when the store does not know it."""
+        mine = "trace_id IN (SELECT trace_id FROM run_traces WHERE run = ?)"
+        with self._pool.connection() as connection:
+            connection.execute("BEGIN")  # one state of the file for all queries
+            try:
+                row = connection.execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE run = ?", (run,)).fetchone()
+                if row is None:
+                    return None
+                spans = connection.execute(
+                    f"SELECT {SPAN_COLUMNS} FROM spans WHERE {mine} AND (run = ? OR run IS NULL) "
+                    "ORDER BY start_ns LIMIT ?",
+                    (run, run, max_spans + 1),
+                ).fetchall()
+                logs = connection.execute(
+                    f"SELECT * FROM logs WHERE {mine} ORDER BY unix_ns LIMIT ?", (run, max_logs + 1)
+                ).fetchall()
+                links = _links(connection, mine, run)
+                found = _with_facets(connection, row)
+            finally:
+                connection.execute("COMMIT")
+        return RunRecord(
+            found,
+            tuple(span_from(item, links.get((item["trace_id"], item["span_id"]), [])) for item in spans[:max_spans]),
+            tuple(log_from(item) for item in logs[:max_logs]),
+            truncated=len(spans) > max_spans or len(logs) > max_logs,
+        )
+
+    def span(self, trace_id: bytes, span_id: bytes) -> SpanRecord | None:
+        """One span whole."""
+        with self._pool.connection() as connection:
+            row = connection.execute(
+                f"SELECT {SPAN_COLUMNS} FROM spans WHERE trace_id = ? AND span_id = ?", (trace_id, span_id)
+            ).fetchone()
+            if row is None:
+                return None
+            links = connection.execute(
+                "SELECT * FROM links WHERE trace_id = ? AND span_id = ?", (trace_id, span_id)
+            ).fetchall()
+        return span_from(row, [_link(link) for link in links])
+
+    def findings(self, *, limit: int = 200) -> tuple[Finding, ...]:
+        """Open ones first, then by saving, then the newest."""
+        with self._pool.connection() as connection:
+            rows = connection.execute(
+                """SELECT body FROM findings ORDER BY state = 'open' DESC, state = 'candidate' DESC,
+                   saving_s IS NULL, saving_s DESC, last_seen_ms DESC LIMIT ?""",
+                (limit,),
+            ).fetchall()
+        return tuple(Finding.model_validate_json(row["body"]) for row in rows)
+
+    def spending(self, *, since_s: float, obs: bool = False) -> list[Spending]:
+        """Where time and tokens went since unix second ``since_s``, the most time first; from the roll-ups."""
+        operations = (PROCESS, TOOL_OPERATION, "run", *sorted(MODEL_OPERATIONS))
+        with self._pool.connection() as connection:
+            rows = connection.execute(
+                f"""SELECT * FROM rollup_1s WHERE second >= ? AND obs <= ?
+                    AND operation IN ({", ".join("?" * len(operations))})""",
+                (int(since_s), int(obs), *operations),
+            )
+            groups: dict[tuple[str, str, str], list[sqlite3.Row]] = {}
+            for row in rows:
+                groups.setdefault((row["agent"], row["operation"], row["model"]), []).append(row)
+        return sorted((_sum(key, group) for key, group in groups.items()), key=lambda item: -item.total_s)
+
+    def health(self) -> Health:
+        """What did not arrive, by node."""
+        with self._pool.connection() as connection:
+            nodes = connection.execute("SELECT * FROM nodes ORDER BY last_ns DESC LIMIT 200").fetchall()
+            rejected = connection.execute("SELECT coalesce(max(rowid), 0) AS total FROM rejected").fetchone()["total"]
+        return Health(tuple(NodeHealth(**dict(row)) for row in nodes), rejected)
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._pool.close()
+
+
+def _with_facets(connection: sqlite3.Connection, row: sqlite3.Row) -> Run:
+    facets = connection.execute("SELECT kind, value FROM facets WHERE run = ? LIMIT 200", (row["run"],)).fetchall()
+    return run_from(
+        row,
+        agents=tuple(facet["value"] for facet in facets if facet["kind"] == "agent"),
+        models=tuple(facet["value"] for facet in facets if facet["kind"] == "model"),
+    )
+
+
+def _links(connection: sqlite3.Connection, mine: str, run: str) -> dict[tuple[bytes, bytes], list[SpanLink]]:
+    links: dict[tuple[bytes, bytes], list[SpanLink]] = {}
+    for row in connection.execute(f"SELECT * FROM links WHERE {mine}", (run,)):
+        links.setdefault((row["trace_id"], row["span_id"]), []).append(_link(row))
+    return links
+
+
+def _link(row: sqlite3.Row) -> SpanLink:
+    return SpanLink(trace_id=row["to_trace"], span_id=row["to_span"], attributes=mapping(row["attributes"]))
+
+
+def _sum(key: tuple[str, str, str], group: list[sqlite3.Row]) -> Spending:
+    sketch = Sketch()
+    for row in group:
+        sketch.merge(Sketch.from_bytes(row["sketch"]))
+    total = {name: sum(row[name] for row in group) for name in group[0].keys() if name.endswith(("_ns", "_tokens"))}  # noqa: SIM118
+    return Spending(
+        agent=key[0],
+        operation=key[1],
+        model=key[2],
+        count=sum(row["count"] for row in group),
+        errors=sum(row["errors"] for row in group),
+        total_s=total["sum_ns"] / _NS,
+        own_s=None,
+        queue_s=total["queue_ns"] / _NS,
+        prefill_s=total["prefill_ns"] / _NS,
+        decode_s=total["decode_ns"] / _NS,
+        input_tokens=total["input_tokens"],
+        output_tokens=total["output_tokens"],
+        cached_tokens=total["cached_tokens"],
+        p50_s=sketch.quantile(0.5) / _NS,
+        p95_s=sketch.quantile(0.95) / _NS,
+    )

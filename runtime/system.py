@@ -1,0 +1,46 @@
+"""A set of agents that are started together."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from antiphon.runtime.agent import Agent
+from antiphon.runtime.errors import ConfigurationError
+from antiphon.schemas.catalogue import Catalogue
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """Agents under one name; what ``antiphon run module:system`` starts on a node.
+
+    ``models`` gives model settings by name, as in the settings file; the settings file wins where both name one.
+
+    Raises:
+        ConfigurationError: no agents, two of one name, or two message types with one wire identity.
+    """
+
+    name: str
+    agents: Sequence[Agent]
+    models: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.agents:
+            raise ConfigurationError(f"system {self.name!r} has no agents")
+        names = [agent.name for agent in self.agents]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ConfigurationError(f"system {self.name!r} has two agents called {twice[0]!r}: rename one")
+        self.catalogue()
+
+    def catalogue(self) -> Catalogue:
+        """The built-in message types and those of the agents' handlers."""
+        found = Catalogue()
+        try:
+            for agent in self.agents:
+                for handler in agent.handlers.values():
+                    found.add(handler.input)
+                    found.add(handler.output)
+                for subscriber in agent.subscribers.values():
+                    found.add(subscriber.input)
+        except ValueError as error:
+            raise ConfigurationError(f"system {self.name!r}: {error}") from None
+        return found

@@ -1,0 +1,227 @@
+"""Carries finished spans and logs from wherever they end to the bus, in batches, and never makes anybody wait."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from antiphon.runtime.clock import Clock
+from antiphon.runtime.telemetry.codec import Pack, SpanRow, packs
+from antiphon.runtime.telemetry.span import LightSpan
+from antiphon.schemas.telemetry import LogRecord, TelemetryBatch
+
+INTERVAL_S: Final = 0.1  # what a killed node loses at most
+WAKE_SPANS: Final = 512  # about half a millisecond of encoding at a time
+LIMIT: Final = 16_384  # records of each kind that may wait
+PUBLISH_TIMEOUT_S: Final = 5.0
+RETRY_S: Final = 0.05
+CLOSE_S: Final = 2.0
+
+Publish = Callable[[bytes], Awaitable[None]]
+Sink = Callable[[TelemetryBatch], None]
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedStats:
+    """Counts since the start. ``failed``: batches lost: refused twice, or not encodable."""
+
+    batches: int
+    spans: int
+    logs: int
+    dropped: int  # records refused because the buffer was full, or the feed closed
+    failed: int
+    waiting: int  # in the buffer, or being sent
+
+
+class Feed:
+    """A bounded buffer of spans and logs, and the task that empties it every 100 ms, or sooner when 512 wait.
+
+    ``publish`` gets each batch as msgpack, ``sinks`` get it as a value, before that and on the event loop. A full
+    buffer refuses what comes (and counts it): the oldest spans are the parents, the worst ones to lose. Adding is safe
+    from any thread; everything else belongs to the event loop.
+    """
+
+    def __init__(
+        self, *, node: str, publish: Publish, clock: Clock, sinks: Sequence[Sink] = (), limit: int = LIMIT
+    ) -> None:
+        self.unix_ns = clock.unix_ns
+        self._node = node
+        self._publish = publish
+        self._sinks = tuple(sinks)
+        self._limit = limit
+        # One list each for good: append, slice and del are atomic, whereas a swapped list could still be appended to.
+        self._spans: list[SpanRow] = []
+        self._logs: list[LogRecord] = []
+        self._open: set[LightSpan] = set()
+        self._dropping = threading.Lock()
+        self._dropped = 0
+        self._sequence = 0
+        self._sent_spans = 0
+        self._sent_logs = 0
+        self._failed = 0
+        self._in_hand = 0
+        self._closing = False
+        self._refused = False  # the last batch: one line in the log for each outage
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._flushing = asyncio.Lock()
+
+    # from any thread
+
+    def add_span(self, row: SpanRow) -> None:
+        """Take a span that has ended."""
+        spans = self._spans
+        waiting = len(spans)
+        if waiting >= self._limit:
+            self._drop()
+            return
+        spans.append(row)
+        if waiting == WAKE_SPANS:
+            self._hurry()
+
+    def add_log(self, record: LogRecord) -> None:
+        """Take a log event; it is the feed's from now on."""
+        if len(self._logs) >= self._limit:
+            self._drop()
+            return
+        self._logs.append(record)
+
+    def watch(self, span: LightSpan) -> None:
+        """Write a start record for ``span`` if it still runs at the next interval."""
+        self._open.add(span)
+
+    def unwatch(self, span: LightSpan) -> None:
+        """``span`` has ended."""
+        self._open.discard(span)
+
+    def stats(self) -> FeedStats:
+        """What has happened so far."""
+        return FeedStats(
+            batches=self._sequence,
+            spans=self._sent_spans,
+            logs=self._sent_logs,
+            dropped=self._dropped,
+            failed=self._failed,
+            waiting=len(self._spans) + len(self._logs) + self._in_hand,
+        )
+
+    # on the event loop
+
+    def start(self) -> None:
+        """Begin to empty the buffer. Needs a running event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._run(), name=f"telemetry-feed-{self._node}")
+
+    async def flush(self) -> None:
+        """Send everything that is here now, and a start record of each watched span that runs."""
+        async with self._flushing:
+            open_spans = list(self._open)
+            self._open.difference_update(open_spans)  # announced once
+            starts = [row for row in (span.started() for span in open_spans) if row is not None]
+            await self._send(starts)
+
+    async def close(self) -> None:
+        """Send what is left, within two seconds; what comes later is dropped and counted. Idempotent."""
+        task, self._task = self._task, None
+        if task is None:
+            return
+        self._closing = True
+        self._wake.set()
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await task  # it may be sending; cancelled, what it has in hand would be lost
+                await self.flush()
+        except TimeoutError:
+            _log.warning("telemetry_lost", node=self._node, deadline_s=CLOSE_S, records=self.stats().waiting)
+        self._loop = None
+        self._limit = 0
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        due_s = loop.time() + INTERVAL_S
+        while not self._closing:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(due_s):
+                    await self._wake.wait()
+            self._wake.clear()
+            if loop.time() >= due_s:
+                due_s = loop.time() + INTERVAL_S
+                await self.flush()
+            else:
+                async with self._flushing:
+                    await self._send([])
+
+    async def _send(self, starts: list[SpanRow]) -> None:
+        waiting = len(self._spans)
+        while True:
+            taken = self._spans[:WAKE_SPANS]
+            del self._spans[: len(taken)]
+            logs = self._logs[:WAKE_SPANS]
+            del self._logs[: len(logs)]
+            if not (starts or taken or logs):
+                return
+            self._in_hand = len(starts) + len(taken) + len(logs)
+            try:
+                for pack in packs([*starts, *taken], logs):  # starts first: readers see no end before its start
+                    await self._send_pack(pack)
+                    self._in_hand -= len(pack.spans) + len(pack.logs)
+            except Exception:
+                # A record that cannot be encoded is a mistake in the runtime; the next ones must still go out.
+                _log.exception("telemetry_encode_failed", node=self._node, records=self._in_hand)
+                self._failed += 1
+            self._in_hand = 0
+            starts = []
+            waiting -= len(taken)
+            if waiting <= 0 and not self._logs:
+                return
+
+    async def _send_pack(self, pack: Pack) -> None:
+        self._sequence += 1
+        if self._sinks:
+            batch = pack.batch(node=self._node, sequence=self._sequence, dropped=self._dropped)
+            for sink in self._sinks:
+                self._hand(sink, batch)
+        body = pack.encode(node=self._node, sequence=self._sequence, dropped=self._dropped)
+        if await self._published(body):
+            self._sent_spans += len(pack.spans)
+            self._sent_logs += len(pack.logs)
+            self._refused = False
+        else:
+            self._failed += 1
+
+    def _hand(self, sink: Sink, batch: TelemetryBatch) -> None:
+        try:
+            sink(batch)
+        except Exception:
+            _log.exception("telemetry_sink_failed", node=self._node, batch=batch.sequence)
+
+    async def _published(self, body: bytes) -> bool:
+        for attempt in (1, 2):
+            try:
+                async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+                    await self._publish(body)
+                return True
+            except Exception as error:  # whatever the bus raises: telemetry is lost, work goes on
+                if attempt == 1:
+                    await asyncio.sleep(RETRY_S)
+                elif not self._refused:
+                    self._refused = True
+                    _log.warning("telemetry_publish_failed", node=self._node, batch=self._sequence, error=repr(error))
+        return False
+
+    def _drop(self) -> None:
+        with self._dropping:
+            self._dropped += 1
+
+    def _hurry(self) -> None:
+        loop = self._loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop closed meanwhile: nobody is left to hurry
+                loop.call_soon_threadsafe(self._wake.set)

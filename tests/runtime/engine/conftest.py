@@ -1,0 +1,159 @@
+"""Checkpoints for the engine's tests: tiny random ones, and the real one, which is pulled once and kept."""
+
+import os
+import warnings
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file
+
+from antiphon.runtime.engine.engine import Engine
+from antiphon.runtime.engine.testing import CONTROL, TEMPLATE, write_tiny_checkpoint
+from antiphon.runtime.engine.tokenizer import Tokenizer
+from antiphon.runtime.engine.weights import gguf_name
+from antiphon.runtime.models.pull import pull
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """Two torch processes with default threads on two cores stall in each other's barriers."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random checkpoint."""
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def tiny(tiny_path: Path) -> Engine:
+    """An engine of its own on the tiny checkpoint, in float32."""
+    return Engine.load(tiny_path, dtype="float32")
+
+
+@pytest.fixture(scope="session")
+def smollm2_path() -> Path:
+    """The folder of SmolLM2-135M-Instruct, pulled into a cache that outlives the test run."""
+    home = os.environ.get("ANTIPHON_TEST_MODELS")
+    models_dir = Path(home) if home else Path.home() / ".cache" / "antiphon-test" / "models"
+    return pull("smollm2-135m", models_dir, lambda progress: None)
+
+
+class GgufMaker:
+    """Writes GGUF files with the ``gguf`` package, from the tensors of a Hugging Face folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.tensors: dict[str, np.ndarray[Any, Any]] = {
+            name: tensor.numpy() for name, tensor in load_file(folder / "model.safetensors").items()
+        }
+
+    def write(
+        self,
+        path: Path,
+        kind: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.F32,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        drop: str | None = None,
+    ) -> Path:
+        """The tensors at ``path``, matrices in ``kind``, q and k interleaved as llama.cpp's converter does."""
+        writer = gguf.GGUFWriter(path, "llama")
+        writer.add_block_count(2)
+        writer.add_context_length(1024)
+        writer.add_embedding_length(32)
+        writer.add_feed_forward_length(64)
+        writer.add_head_count(4)
+        writer.add_head_count_kv(2)
+        writer.add_layer_norm_rms_eps(1e-5)
+        writer.add_rope_freq_base(10000.0)
+        alphabet = sorted(_alphabet())
+        tokens = [*CONTROL, *alphabet, "he", "Ġt", "Ġthe", "in"]
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre("gpt-2")
+        writer.add_token_list(tokens)
+        writer.add_token_types([3] * len(CONTROL) + [1] * (len(tokens) - len(CONTROL)))
+        writer.add_token_merges(["h e", "Ġ t", "Ġt he", "i n"])
+        writer.add_bos_token_id(1)
+        writer.add_eos_token_id(2)
+        writer.add_chat_template(TEMPLATE)
+        for name, value in (metadata or {}).items():
+            writer.kv_data[0].pop(name, None)
+            writer.add_string(name, value)
+        for name, tensor in self.tensors.items():
+            if name == drop:
+                continue
+            if name.endswith(("q_proj.weight", "k_proj.weight")):
+                heads = 4 if "q_proj" in name else 2
+                tensor = (
+                    tensor.reshape(heads, 2, tensor.shape[0] // heads // 2, -1).swapaxes(1, 2).reshape(tensor.shape)
+                )
+            stored = gguf.GGMLQuantizationType.F32 if tensor.ndim == 1 else kind
+            writer.add_tensor(gguf_name(name), gguf.quantize(tensor, stored), raw_dtype=stored)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        return path
+
+
+def _alphabet() -> list[str]:
+    from tokenizers import pre_tokenizers
+
+    return list(pre_tokenizers.ByteLevel.alphabet())
+
+
+@pytest.fixture(scope="session")
+def gguf_maker(tiny_path: Path) -> GgufMaker:
+    """Writes the tiny checkpoint as GGUF."""
+    return GgufMaker(tiny_path)
+
+
+@pytest.fixture(scope="session")
+def hf_smollm2(
+    smollm2_path: Path,
+) -> tuple[transformers.PreTrainedTokenizerFast, transformers.LlamaForCausalLM]:
+    """transformers' tokenizer and float32 model from the same file: the reference.
+
+    Reading the header takes its reader longer than everything else, so both share one.
+    """
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
+        warnings.simplefilter("ignore")
+        patch.setattr(gguf, "GGUFReader", cache(gguf.GGUFReader))
+        tokenizer = transformers.AutoTokenizer.from_pretrained(smollm2_path, gguf_file="model.gguf")
+        model = transformers.LlamaForCausalLM.from_pretrained(smollm2_path, gguf_file="model.gguf", dtype=torch.float32)
+    return tokenizer, model
+
+
+@pytest.fixture(scope="session")
+def hf_tokenizer(
+    hf_smollm2: tuple[transformers.PreTrainedTokenizerFast, transformers.LlamaForCausalLM],
+) -> transformers.PreTrainedTokenizerFast:
+    """The reference's tokenizer."""
+    return hf_smollm2[0]
+
+
+@pytest.fixture(scope="session")
+def hf_model(
+    hf_smollm2: tuple[transformers.PreTrainedTokenizerFast, transformers.LlamaForCausalLM],
+) -> transformers.LlamaForCausalLM:
+    """The reference's model."""
+    return hf_smollm2[1]
+
+
+@pytest.fixture(scope="session")
+def smollm2(smollm2_path: Path) -> Engine:
+    """The real model in float32. Shared: it keeps the last prompt's prefix, which must never show."""
+    return Engine.load(smollm2_path, dtype="float32")
+
+
+@pytest.fixture(scope="session")
+def smollm2_tokenizer(smollm2: Engine) -> Tokenizer:
+    """The real tokenizer."""
+    return smollm2.tokenizer

@@ -1,0 +1,119 @@
+"""Text to ids and back."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+import pytest
+import transformers
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer as Encoder
+from tokenizers import decoders, models
+
+from antiphon.runtime.engine.checkpoint import open_checkpoint
+from antiphon.runtime.engine.testing import CONTROL, write_tiny_checkpoint
+from antiphon.runtime.engine.tokenizer import IncrementalDecoder, Tokenizer, from_gguf, from_hf
+from antiphon.runtime.errors import ModelFileError
+
+TEXTS = [
+    "Hello, world!",
+    "  leading and   inner spaces\n\n\ttabs\r\n",
+    "Numbers 1234567890 and 3.14, dates 2024-05-06.",
+    "don't we'll I'VE it's",
+    "naïve café, Привет, 你好世界, مرحبا, 👩‍👩‍👧 🎉",
+    "def f(x):\n    return x**2  # comment\n",
+    "a" * 100,
+    "",
+]
+
+
+@cache
+def tiny_tokenizer(folder: Path) -> Tokenizer:
+    """Built once: hypothesis asks many times."""
+    return open_checkpoint(write_tiny_checkpoint(folder)).tokenizer
+
+
+def decoded(tokenizer: Tokenizer, ids: list[int]) -> str:
+    """All of it, token by token."""
+    decoder = IncrementalDecoder(tokenizer)
+    return "".join(decoder.push(token) for token in ids)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_real_tokenizer_equals_transformers(
+    smollm2_tokenizer: Tokenizer, hf_tokenizer: "transformers.PreTrainedTokenizerFast", text: str
+) -> None:
+    """The same ids as the pinned reference for words, digits, other scripts and code, and the text back."""
+    ids = smollm2_tokenizer.encode(text)
+    assert ids == hf_tokenizer.encode(text, add_special_tokens=False)
+    assert decoded(smollm2_tokenizer, ids) == text
+
+
+def test_digits_are_single_tokens(smollm2_tokenizer: Tokenizer) -> None:
+    """SmolLM2 was trained so; GPT-2's own cutting would join them."""
+    assert len(smollm2_tokenizer.encode("31415926")) == 8
+
+
+@given(text=st.text())
+def test_any_text_comes_back(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Encoding loses nothing, and no text makes a control token."""
+    tokenizer = tiny_tokenizer(tmp_path_factory.getbasetemp() / "tokenizer")
+    ids = tokenizer.encode(text)
+    assert decoded(tokenizer, ids) == text
+    assert not set(ids) & set(tokenizer.control.values())
+
+
+def test_control_tokens_in_text_are_text(smollm2_tokenizer: Tokenizer) -> None:
+    """A user who types a control token gets its letters."""
+    for token in CONTROL:
+        ids = smollm2_tokenizer.encode(f"x{token}y")
+        assert not set(ids) & set(smollm2_tokenizer.control.values())
+        assert decoded(smollm2_tokenizer, ids) == f"x{token}y"
+
+
+def test_half_a_character_is_held_back(tiny_path: Path) -> None:
+    """Bytes of one character arrive as four tokens and show at the last; invalid bytes become U+FFFD."""
+    tokenizer = open_checkpoint(tiny_path).tokenizer
+    ids = tokenizer.encode("🎉")
+    assert len(ids) == 4
+    decoder = IncrementalDecoder(tokenizer)
+    assert [decoder.push(token) for token in ids] == ["", "", "", "🎉"]
+    (letter,) = tokenizer.encode("a")
+    assert [decoder.push(token) for token in (ids[0], letter)] == ["", "\ufffda"]
+
+
+def test_control_tokens_and_unknown_ids_show_nothing(tiny_path: Path) -> None:
+    """A vocabulary padded beyond the tokenizer's can yield ids nobody named."""
+    tokenizer = open_checkpoint(tiny_path).tokenizer
+    assert tokenizer.token_bytes(tokenizer.control["<|im_start|>"]) == b""
+    assert tokenizer.token_bytes(100_000) == b""
+
+
+def test_byte_fallback_tokenizers_decode() -> None:
+    """The SentencePiece style of Llama 2: a block for the space, bytes spelled out."""
+    encoder = Encoder(models.BPE(vocab={"<0x0A>": 0, "▁hi": 1, "x": 2}, merges=[], byte_fallback=True))
+    encoder.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer = from_hf(encoder.to_str(), {"eos_token": {"content": "x"}}, [])
+    assert decoded(tokenizer, [1, 0, 2]) == " hi\nx"
+    assert tokenizer.stop_ids == {2}
+
+
+def test_tokenizers_of_another_kind_are_refused() -> None:
+    """WordPiece, SentencePiece in GGUF, an unknown way of cutting, and merges without tokens."""
+    encoder = Encoder(models.WordPiece(vocab={"[UNK]": 0}, unk_token="[UNK]"))
+    encoder.decoder = decoders.WordPiece()
+    with pytest.raises(ModelFileError, match="supported: ByteLevel, ByteFallback"):
+        from_hf(encoder.to_str(), {}, [])
+    with pytest.raises(ModelFileError, match="cannot be read"):
+        from_hf(json.dumps({"model": 1}), {}, [])
+    base = {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "gpt-2"}
+    with pytest.raises(ModelFileError, match="found tokenizer 'llama', supported: gpt2"):
+        from_gguf({**base, "tokenizer.ggml.model": "llama"})
+    with pytest.raises(ModelFileError, match="found pre-tokenizer 'odd', supported: gpt-2, smollm, llama-bpe"):
+        from_gguf({**base, "tokenizer.ggml.pre": "odd"})
+    with pytest.raises(ModelFileError, match=r"has no 'tokenizer\.ggml\.tokens'"):
+        from_gguf(base)
+    lists = {"tokenizer.ggml.tokens": ["a"], "tokenizer.ggml.merges": ["b c"], "tokenizer.ggml.eos_token_id": 0}
+    with pytest.raises(ModelFileError, match="merges do not fit"):
+        from_gguf({**base, **lists})

@@ -1,0 +1,162 @@
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from antiphon.runtime.bus.base import StreamSpec
+from antiphon.runtime.bus.memory import MemoryBus
+from antiphon.runtime.clock import SystemClock
+from antiphon.runtime.store import writer as subject
+from antiphon.runtime.store.query import Reader, RunFilter
+from antiphon.runtime.store.sqlite import Store, Written
+from antiphon.runtime.store.writer import FINDINGS_STREAM, TELEMETRY_STREAM, StoreWriter
+from antiphon.runtime.telemetry.codec import encode
+from antiphon.schemas import subjects
+from antiphon.schemas.finding import Finding, FindingState, Grade, Remedy
+from antiphon.schemas.telemetry import TelemetryBatch
+
+FINDING = Finding(
+    id="f1",
+    pattern="p3",
+    title="The same read twice",
+    cohort="c",
+    subject="writer",
+    state=FindingState.CANDIDATE,
+    grade=Grade.A,
+    support=1,
+    required=5,
+    remedy=Remedy(text="Share it."),
+    first_seen_unix_ms=1,
+    last_seen_unix_ms=1,
+)
+
+
+class Heard:
+    """Remembers what the writer told."""
+
+    def __init__(self) -> None:
+        self.runs: list[str] = []
+        self.findings: list[str] = []
+        self.found_one = asyncio.Event()
+
+    def written(self, written: Written) -> None:
+        self.runs += [run.run for run in written.runs]
+
+    def found(self, findings: Sequence[Finding]) -> None:
+        self.findings += [item.id for item in findings]
+        self.found_one.set()
+
+
+@pytest.fixture
+async def bus() -> AsyncIterator[MemoryBus]:
+    bus = MemoryBus()
+    for name, kind in ((TELEMETRY_STREAM, subjects.Kind.TELEMETRY), (FINDINGS_STREAM, subjects.Kind.FINDING)):
+        await bus.streams.ensure(StreamSpec(name=name, subjects=(subjects.every(kind),), max_bytes=0))
+    yield bus
+    await bus.close()
+
+
+@asynccontextmanager
+async def _running(store: Store, bus: MemoryBus, heard: Heard | None = None) -> AsyncIterator[StoreWriter]:
+    writer = StoreWriter(store, bus.streams, SystemClock(), heard)
+    task = asyncio.create_task(writer.run())
+    try:
+        yield writer
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _send(bus: MemoryBus, batch: TelemetryBatch) -> None:
+    await bus.streams.append(subjects.telemetry("default", batch.node), encode(batch))
+
+
+async def test_batches_reach_the_store(make: Any, store: Store, bus: MemoryBus, path: Path) -> None:
+    """What was published before and after the writer started is stored, in order of nothing; listeners hear."""
+    heard = Heard()
+    await _send(bus, make.batch(make.process(1), sequence=1))
+    async with _running(store, bus, heard) as writer:
+        await _send(bus, make.batch(make.process(1, trace=2, run="r2"), sequence=2))
+        assert await writer.settle(10)
+    assert {run.run for run in Reader.open(path).runs(RunFilter(), limit=9).runs} == {"r1", "r2"}
+    assert set(heard.runs) == {"r1", "r2"}
+
+
+async def test_nothing_is_handed_out_twice_after_a_restart(make: Any, store: Store, bus: MemoryBus, path: Path) -> None:
+    """Stored batches are acked: the next writer on the same durable goes on after them."""
+    for sequence in (1, 2):
+        await _send(bus, make.batch(make.process(sequence), sequence=sequence))
+        async with _running(store, bus) as writer:
+            assert await writer.settle(10)
+    node = Reader.open(path).health().nodes[0]
+    assert (node.batches, node.missing) == (2, 0)
+
+
+async def test_gaps_are_counted(make: Any, store: Store, bus: MemoryBus, path: Path) -> None:
+    """Batches that never came are counted for their node, beside what the node says it dropped."""
+    for sequence in (1, 2, 6):
+        await _send(bus, make.batch(make.process(sequence), sequence=sequence, dropped=4, node="b"))
+    async with _running(store, bus) as writer:
+        assert await writer.settle(10)
+    node = Reader.open(path).health().nodes[0]
+    assert (node.node, node.missing, node.dropped) == ("b", 3, 4)
+
+
+@pytest.mark.parametrize("poison", [b"", b"\xc1", b"{}", encode(TelemetryBatch(node="a", sequence=-1))])
+async def test_a_poisoned_batch_is_kept_aside(
+    make: Any, store: Store, bus: MemoryBus, path: Path, poison: bytes
+) -> None:
+    """It is counted and kept, and those around it are stored."""
+    await _send(bus, make.batch(make.process(1), sequence=1))
+    await bus.streams.append(subjects.telemetry("default", "a"), poison)
+    await _send(bus, make.batch(make.process(2), sequence=2))
+    async with _running(store, bus) as writer:
+        assert await writer.settle(10)
+    reader = Reader.open(path)
+    assert reader.health().rejected == 1
+    assert reader.runs(RunFilter(), limit=1).runs[0].spans == 2
+
+
+async def test_findings_are_stored(store: Store, bus: MemoryBus, path: Path) -> None:
+    """A finding is kept and told; one that cannot be read is kept aside."""
+    heard = Heard()
+    async with _running(store, bus, heard):
+        await bus.streams.append(subjects.finding("default", "p3"), b"nonsense")
+        await bus.streams.append(subjects.finding("default", "p3"), FINDING.model_dump_json().encode())
+        async with asyncio.timeout(10):
+            await heard.found_one.wait()
+    reader = Reader.open(path)
+    assert (reader.findings(), heard.findings, reader.health().rejected) == ((FINDING,), ["f1"], 1)
+
+
+async def test_a_full_disk_loses_nothing(
+    make: Any, store: Store, bus: MemoryBus, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write that fails is tried again until it succeeds."""
+    monkeypatch.setattr(subject, "RETRY_S", 0.01)
+    write, failures = store.write, iter((True, True))
+
+    def failing(received: Any) -> Written:
+        if next(failures, False):
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+        return write(received)
+
+    monkeypatch.setattr(store, "write", failing)
+    heard = Heard()
+    await _send(bus, make.batch(make.process(1)))
+    async with _running(store, bus, heard) as writer:
+        async with asyncio.timeout(10):
+            while not heard.runs:
+                await writer.settle(10)
+    assert Reader.open(path).runs(RunFilter(), limit=1).runs[0].spans == 1
+
+
+async def test_settle_gives_up_in_time(store: Store, bus: MemoryBus) -> None:
+    """A writer that is not running never settles; the caller is told after the time it gave."""
+    assert not await StoreWriter(store, bus.streams, SystemClock()).settle(0.05)
