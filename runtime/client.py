@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from antiphon.runtime.agent import Handler, In, Out
@@ -26,9 +26,10 @@ D = TypeVar("D", bound=Message)
 
 @dataclass(frozen=True, slots=True)
 class Done(Generic[D]):
-    """The last event of a stream: the typed result."""
+    """The last event of a stream: the typed result, and the run under which everything was traced."""
 
     value: D
+    run: str = field(default="", compare=False)
 
 
 class TaskHandle(Generic[Out]):
@@ -140,7 +141,7 @@ class Client:
             await self._submit(handler, message, task, task, timeout_s, labels, 0)
             async for event in events:
                 if isinstance(event, TaskResult):
-                    yield Done(value_of(event, handler.output).value)
+                    yield Done(value_of(event, handler.output).value, run=task)
                 else:
                     yield event
 
@@ -208,9 +209,7 @@ async def cancel_task(host: "Host", task: str) -> bool:
     stopped = await store_result(
         host.bus,
         host.tenant,
-        TaskResult(
-            task=task, state=TaskState.CANCELLED, attempts=0, started_unix_ms=now_ms, finished_unix_ms=now_ms
-        ),
+        TaskResult(task=task, state=TaskState.CANCELLED, attempts=0, started_unix_ms=now_ms, finished_unix_ms=now_ms),
     )
     if stopped:
         await host.bus.publish(subjects.control(host.tenant, "task", task), b"")

@@ -5,13 +5,14 @@ import os
 import random
 import socket
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from types import TracebackType
 
 import structlog
 
 from antiphon.runtime.agent import Agent
 from antiphon.runtime.bus.base import Delivery, Subscription
-from antiphon.runtime.bus.services import ServiceEndpoint, ServiceInfo, Services, serve_services
+from antiphon.runtime.bus.services import Endpoint, ServiceInfo, Services, serve_services
 from antiphon.runtime.delivery import events, tasks
 from antiphon.runtime.delivery.asks import AskServer
 from antiphon.runtime.delivery.execute import Executor
@@ -37,10 +38,17 @@ class Node:
     answers everyone who waits, and withdraws from the directory.
     """
 
-    def __init__(self, host: Host, agents: Sequence[Agent], *, kind: str = "node", drain_s: float = DRAIN_S) -> None:
+    def __init__(
+        self,
+        host: Host,
+        agents: Sequence[Agent],
+        *,
+        kind: str = "node",
+        address: str = "",
+        drain_s: float = DRAIN_S,
+    ) -> None:
         self._host = host
         self._agents = agents
-        self._kind = kind
         self._drain_s = drain_s
         self._running = Running(host.clock)
         self._asks: list[AskServer] = []
@@ -56,6 +64,7 @@ class Node:
             pid=os.getpid(),
             version=VERSION,
             agents=tuple(agent.name for agent in agents),
+            address=address,
             started_unix_ms=host.clock.unix_ns() // 1_000_000,
         )
 
@@ -89,10 +98,10 @@ class Node:
         executor = Executor(host, agent, slots, self._running)
         rng = random.Random()
         await host.directory.register(agent.card())
+        asks = AskServer(host, agent, slots, executor)
+        self._asks.append(asks)
+        await asks.start()
         if agent.handlers:
-            asks = AskServer(host, agent, slots, executor)
-            self._asks.append(asks)
-            await asks.start()
             process = tasks.TaskProcessor(host, agent, slots, executor, rng)
             await self._pull(Worker(host.bus, tasks.consumer_spec(host, agent), slots, process))
         for subscriber in agent.subscribers.values():
@@ -106,10 +115,11 @@ class Node:
             name=agent.name,
             id=host.node,
             version=_semver(agent.version),
+            started=datetime.fromtimestamp(self.card.started_unix_ms / 1000, UTC).isoformat().replace("+00:00", "Z"),
             description=agent.description,
             metadata={"tenant": host.tenant, "model": agent.model or host.default_model},
             endpoints=tuple(
-                ServiceEndpoint(
+                Endpoint(
                     name=handler.address.handler,
                     subject=subjects.ask(host.tenant, handler.address),
                     queue_group=agent.name,
@@ -117,7 +127,7 @@ class Node:
                 for handler in agent.handlers.values()
             ),
         )
-        self._services.append(await serve_services(host.bus, info))
+        self._services.append(await serve_services(host.bus, info, asks.stats))
 
     async def _pull(self, worker: Worker) -> None:
         self._workers.append(worker)

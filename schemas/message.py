@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
 class Value(BaseModel):
@@ -33,7 +33,7 @@ class Message(Value):
         super().__init_subclass__(**kwargs)
         wire = name if name is not None else re.sub(r"\W+", "_", cls.__name__)[:64]
         if NAME.fullmatch(wire) is None:
-            raise TypeError(f"message name {wire!r}: expected a letter, then letters, digits or _ (64 at most)")
+            raise TypeError(f"message name {wire!r}: expected letters, digits and _, no digit first (64 at most)")
         if version < 1:
             raise TypeError(f"message {wire!r}: version is {version}, expected 1 or more")
         cls.message_name = wire

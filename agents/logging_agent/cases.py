@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from antiphon.agents.logging_agent.cohorts import Cohort
-from antiphon.agents.logging_agent.estimate import estimate
+from antiphon.agents.logging_agent.estimate import estimate, mean
 from antiphon.schemas.finding import Finding, FindingState, Grade, Remedy, Saving
 from antiphon.schemas.identity import derived_id
 
@@ -14,6 +14,8 @@ MIN_LATENCY_SHARE = 0.05
 MIN_LATENCY_S = 0.050
 MIN_COST_SHARE = 0.01
 REQUIRED_RUNS = 5
+
+CHANGE = 0.10  # of a saving; less is not told again, so no new interval is drawn for it
 
 KEEP_RUNS = 64  # estimates rest on the newest of them
 KEEP_TRACES = 5  # as evidence, each with up to KEEP_SPANS spans
@@ -30,6 +32,24 @@ class Gain:
     model_s: float | None = None
 
 
+Points = tuple[float | None, ...]
+
+
+def points(saving: Saving | None) -> Points:
+    """The points of a saving: latency, tokens, model time."""
+    if saving is None:
+        return (None, None, None)
+    return tuple(None if part is None else part.point for part in (saving.latency_s, saving.tokens, saving.model_s))
+
+
+def points_differ(before: Points, now: Points) -> bool:
+    """Whether a point came, went or moved by more than CHANGE."""
+    return any(
+        (old is None) != (new is None) or (old is not None and new is not None and abs(new - old) > CHANGE * abs(old))
+        for old, new in zip(before, now, strict=True)
+    )
+
+
 @dataclass(slots=True)
 class Case:
     """Evidence for one finding. ``support`` counts runs, or whatever unit the detector requires."""
@@ -43,6 +63,7 @@ class Case:
     evidence: "OrderedDict[str, tuple[str, ...]]" = field(default_factory=OrderedDict)  # trace -> spans
     first_ns: int = 0
     last_ns: int = 0
+    drawn: tuple[int, Saving] | None = None  # the last saving, and the support it was drawn at
 
     def witness(self, trace_id: str, spans: Iterable[str], at_ns: int) -> None:
         """Spans of a trace that show the pattern."""
@@ -110,14 +131,22 @@ class Case:
         )
 
     def _saving(self, rng: random.Random) -> Saving:
+        """The gains as a saving; the last one while its points still hold and the support has not doubled."""
         latency = [g.latency_s for g in self.gains.values() if g.latency_s is not None]
         tokens = [(g.tokens, g.tokens) for g in self.gains.values() if g.tokens is not None]
         model = [(g.model_s, g.model_s) for g in self.gains.values() if g.model_s is not None]
-        return Saving(
+        if self.drawn is not None:
+            support, saving = self.drawn
+            means = tuple(mean(found) if found else None for found in (latency, tokens, model))
+            if self.support < 2 * support and not points_differ(points(saving), means):
+                return saving
+        saving = Saving(
             latency_s=estimate(latency, rng) if latency else None,
             tokens=estimate(tokens, rng) if tokens else None,
             model_s=estimate(model, rng) if model else None,
         )
+        self.drawn = self.support, saving
+        return saving
 
     def _matters(self, saving: Saving) -> bool:
         cohort, share = self.cohort, self.prevalence

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from antiphon.agents.logging_agent import facts
 from antiphon.agents.logging_agent.assembler import Limits, TraceAssembler
+from antiphon.agents.logging_agent.cases import points, points_differ
 from antiphon.agents.logging_agent.cohorts import Cohorts
 from antiphon.agents.logging_agent.detectors.base import Detector, Observed
 from antiphon.agents.logging_agent.detectors.p1_serial_calls import SerialCalls
@@ -15,10 +16,9 @@ from antiphon.agents.logging_agent.detectors.p8_unstable_prefix import UnstableP
 from antiphon.agents.logging_agent.detectors.p17_queue_bound import QueueBound
 from antiphon.agents.logging_agent.sequences import Sequences
 from antiphon.runtime.telemetry import attributes as attr
-from antiphon.schemas.finding import Finding, FindingState, Saving
+from antiphon.schemas.finding import Finding, FindingState
 from antiphon.schemas.telemetry import TelemetryBatch
 
-CHANGE = 0.10  # of a saving; less is not worth a message
 _REPORTED = 4_096
 
 
@@ -113,14 +113,4 @@ def _changed(before: Finding, now: Finding) -> bool:
         return True
     if now.state is FindingState.CANDIDATE:
         return before.support != now.support
-    return now.support >= 2 * before.support or any(
-        abs(new - old) > CHANGE * abs(old) for old, new in zip(_points(before.saving), _points(now.saving), strict=True)
-    )
-
-
-def _points(saving: Saving | None) -> tuple[float, float, float]:
-    if saving is None:
-        return 0.0, 0.0, 0.0
-    parts = (saving.latency_s, saving.tokens, saving.model_s)
-    first, second, third = (0.0 if part is None else part.point for part in parts)
-    return first, second, third
+    return now.support >= 2 * before.support or points_differ(points(before.saving), points(now.saving))

@@ -8,7 +8,15 @@ from antiphon.schemas.finding import Estimate
 RESAMPLES = 200  # the 5 % quantile then rests on ten values
 
 
-def estimate(bounds: Sequence[tuple[float, float]], rng: random.Random) -> Estimate:
+Bounds = Sequence[tuple[float, float]]
+
+
+def mean(bounds: Bounds) -> float:
+    """Midway between the cautious and the hopeful mean."""
+    return sum(low + high for low, high in bounds) / (2 * len(bounds))
+
+
+def estimate(bounds: Bounds, rng: random.Random) -> Estimate:
     """Mean saving a run from each run's (cautious, hopeful) replay.
 
     The point lies midway between the two means. The interval reaches from the 5 % quantile of the cautious mean to
@@ -23,7 +31,7 @@ def estimate(bounds: Sequence[tuple[float, float]], rng: random.Random) -> Estim
         highs.append(sum(high for _, high in drawn) / count)
     lows.sort()
     highs.sort()
-    point = sum(low + high for low, high in bounds) / (2 * count)
+    point = mean(bounds)
     low = lows[int(0.05 * RESAMPLES)]
     high = highs[int(0.95 * RESAMPLES) - 1]
     return Estimate(point=point, low=min(low, point), high=max(high, point))

@@ -15,6 +15,9 @@ BOUNDS = (
 )
 
 
+After = tuple[tuple[int, ...], int]  # tasks to wait for, and the think gap after them
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """A trace's program and where its steps are in it. ``first`` and ``last`` task of a step, by step index.
@@ -25,6 +28,7 @@ class Run:
 
     program: Program
     cautious: Program
+    unedited: tuple[Timeline, Timeline]  # the replays of cautious and program
     first: tuple[int, ...]
     last: tuple[int, ...]
     root: int  # the task that starts the run
@@ -45,27 +49,43 @@ def pool_of(step: Step) -> str | None:
 
 def compile_run(trace: Trace) -> Run | None:
     """The trace's program, calibrated to its record; None if the record contradicts itself so far that it stalls."""
-    tasks: list[Task] = []
     first, last = [0] * len(trace.steps), [0] * len(trace.steps)
+    size = 0
     for step in trace.steps:
-        first[step.index] = last[step.index] = len(tasks)
-        tasks.append(Task(begin_ns=step.begin_ns, ready_ns=step.ready_ns, pool=pool_of(step)))
+        first[step.index], last[step.index] = size, size + bool(step.children)
+        size += 1 + bool(step.children)
+    after: list[After] = [((), 0)] * size
+    for step in trace.steps:
         if step.children:
-            last[step.index] = len(tasks)
-            tasks.append(Task())
+            _wire(step, trace.steps, after, first, last)
+    tasks: list[Task] = []
     for step in trace.steps:
-        _wire(step, trace.steps, tasks, first, last)
+        own, end = first[step.index], last[step.index]
+        tasks.append(
+            Task(
+                after=after[own][0],
+                gap_ns=after[own][1],
+                ready_ns=step.ready_ns,
+                begin_ns=step.begin_ns,
+                service_ns=step.end_ns - step.begin_ns if own == end else 0,
+                pool=pool_of(step),
+                held_until=end if own != end else None,
+            )
+        )
+        if own != end:
+            tasks.append(Task(after=after[end][0], gap_ns=after[end][1]))
     model_pools = {pool_of(s) for s in trace.steps if s.operation == facts.MODEL}
     reported, active = _capacities(trace.steps)
     wide = {p: max(reported.get(p, UNLIMITED), n) for p, n in active.items()}
     narrow = {p: active[p] if p in model_pools else n for p, n in wide.items()}
-    program = calibrate(Program(tasks=tuple(tasks), pools=wide))
-    cautious = calibrate(Program(tasks=tuple(tasks), pools=narrow))
-    if program is None or cautious is None:
+    hopeful = calibrate(Program(tasks=tuple(tasks), pools=wide))
+    cautious = hopeful if narrow == wide else calibrate(Program(tasks=tuple(tasks), pools=narrow))
+    if hopeful is None or cautious is None:
         return None
     return Run(
-        program=program,
-        cautious=cautious,
+        program=hopeful[0],
+        cautious=cautious[0],
+        unedited=(cautious[1], hopeful[1]),
         first=tuple(first),
         last=tuple(last),
         root=first[0],
@@ -73,8 +93,8 @@ def compile_run(trace: Trace) -> Run | None:
     )
 
 
-def join(programs: Iterable[Program]) -> tuple[Program | None, list[int]]:
-    """Programs of runs of one time as one that shares their pools, calibrated together; and where each begins."""
+def join(programs: Iterable[Program]) -> tuple[tuple[Program, Timeline] | None, list[int]]:
+    """Programs of one time as one that shares their pools, calibrated together with its replay; where each begins."""
     tasks: list[Task] = []
     starts: list[int] = []
     pools: dict[str, int] = {}
@@ -97,34 +117,24 @@ def join(programs: Iterable[Program]) -> tuple[Program | None, list[int]]:
     return calibrate(Program(tasks=tuple(tasks), pools=pools)), starts
 
 
-def _wire(step: Step, steps: Sequence[Step], tasks: list[Task], first: list[int], last: list[int]) -> None:
-    """Set the dependencies among a step's children, and its own end."""
+def _wire(step: Step, steps: Sequence[Step], after: list[After], first: Sequence[int], last: Sequence[int]) -> None:
+    """Set what a step's children, and its own end, wait for and how long after."""
     own, end = first[step.index], last[step.index]
-    if own == end:
-        tasks[own] = replace(tasks[own], service_ns=step.end_ns - step.begin_ns)
-        return
-    if tasks[own].pool is not None:
-        tasks[own] = replace(tasks[own], held_until=end)
-    after: tuple[int, ...]
     before: list[Step] = []  # ended, and no later step began after their end
     earlier: list[Step] = []
+
+    def since(at_ns: int) -> After:
+        if before:
+            return tuple(last[s.index] for s in before), max(at_ns - max(s.end_ns for s in before), 0)
+        return (own,), max(at_ns - step.begin_ns, 0)
+
     for child in sorted((steps[i] for i in step.children), key=lambda s: (s.ready_ns, s.index)):
         before, earlier = _frontier(before, earlier, child.ready_ns)
-        begun = first[child.index]
-        if child.ready_ns >= step.end_ns and child.operation == facts.PROCESS and child.end_ns > step.end_ns:
-            after, since = (end,), step.end_ns
-        elif before:
-            after, since = tuple(last[s.index] for s in before), max(s.end_ns for s in before)
-        else:
-            after, since = (own,), step.begin_ns
-        tasks[begun] = replace(tasks[begun], after=after, gap_ns=max(child.ready_ns - since, 0))
+        behind = child.ready_ns >= step.end_ns and child.operation == facts.PROCESS and child.end_ns > step.end_ns
+        after[first[child.index]] = ((end,), child.ready_ns - step.end_ns) if behind else since(child.ready_ns)
         earlier.append(child)
     before, _ = _frontier(before, earlier, step.end_ns)
-    if before:
-        after, since = tuple(last[s.index] for s in before), max(s.end_ns for s in before)
-    else:
-        after, since = (own,), step.begin_ns
-    tasks[end] = replace(tasks[end], after=after, gap_ns=max(step.end_ns - since, 0))
+    after[end] = since(step.end_ns)
 
 
 def _frontier(before: list[Step], earlier: list[Step], at_ns: int) -> tuple[list[Step], list[Step]]:

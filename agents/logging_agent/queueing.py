@@ -63,11 +63,11 @@ def examine(window: Sequence[Observed], cohort: Cohort, agent: str, max_share: f
     """
     compiled = [(observed, observed.run) for observed in window]
     usable = [(observed, run) for observed, run in compiled if run is not None]
-    hopeful, starts = join(run.program for _, run in usable)
-    cautious, _ = join(run.cautious for _, run in usable)
-    before = None if hopeful is None else replay(hopeful)
-    if hopeful is None or cautious is None or before is None:
+    joined, starts = join(run.program for _, run in usable)
+    joined_cautious, _ = join(run.cautious for _, run in usable)
+    if joined is None or joined_cautious is None:
         return None
+    (hopeful, before), (cautious, _) = joined, joined_cautious
     placed = [_Placed(o, run, start) for (o, run), start in zip(usable, starts, strict=True)]
     served = [step for p in placed for step in p.served(agent)]
     own = [p for p in placed if p.observed.cohort.key == cohort.key]

@@ -50,16 +50,17 @@ class Timeline:
     wait_ns: Sequence[int]
 
 
-def calibrate(program: Program) -> Program | None:
-    """The program with each ``delay_ns`` set so that a replay reproduces the recorded begins; None if stalled."""
+def calibrate(program: Program) -> tuple[Program, Timeline] | None:
+    """The program with each ``delay_ns`` set so that a replay reproduces the recorded begins, and that replay.
+
+    None if it stalls.
+    """
     ran = _run(program, recorded=True)
     if ran is None:
         return None
-    _, delays = ran
-    return replace(
-        program,
-        tasks=tuple(replace(t, delay_ns=d) if d else t for t, d in zip(program.tasks, delays, strict=True)),
-    )
+    timeline, delays = ran
+    tasks = tuple(replace(t, delay_ns=d) if d else t for t, d in zip(program.tasks, delays, strict=True))
+    return replace(program, tasks=tasks), timeline
 
 
 def replay(program: Program) -> Timeline | None:

@@ -2,8 +2,8 @@
 
 Overridden methods, and why (nats-py 2.16.0):
 
-- ``_process_msg``: a message for one of our subscriptions goes straight to its sink. The stock path parses the headers
-  character by character, builds a ``Msg``, queues it and wakes a task.
+- ``_ps`` and ``_process_msg``: a message for one of our subscriptions goes straight to its sink. The stock path parses
+  the headers character by character, builds a ``Msg``, queues it and wakes a task.
 - ``_process_pong``: a ``flush`` that was cancelled leaves a cancelled future behind; the stock method then raises
   inside the read loop, which ends it.
 - ``_process_err``: the stock method closes the client for ever on any protocol error; ours reconnects.
@@ -20,8 +20,7 @@ from nats.aio.client import Client as NatsClient
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-# subject, reply, body, header block or None
-Sink = Callable[[str, str, bytes, bytes | None], None]
+from antiphon.runtime.bus.parser import QuickParser, Sink
 
 
 class Client(NatsClient):
@@ -30,6 +29,7 @@ class Client(NatsClient):
     def __init__(self) -> None:
         super().__init__()
         self._sinks: dict[int, Sink] = {}
+        self._ps = QuickParser(self, self._sinks)
 
     @property
     def direct(self) -> bool:

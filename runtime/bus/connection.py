@@ -8,13 +8,15 @@ import structlog
 from nats.aio.msg import Msg
 
 from antiphon.runtime.bus.base import Headers
-from antiphon.runtime.bus.client import Client, Sink
+from antiphon.runtime.bus.client import Client
 from antiphon.runtime.bus.matching import check_subject
+from antiphon.runtime.bus.parser import Sink
 from antiphon.runtime.bus.wire import encode_headers, encode_status, frame, too_large
 from antiphon.runtime.errors import BusUnavailable, ConfigurationError
 
 _log = structlog.get_logger(__name__)
 
+_SCHEMES = ("nats", "tls", "ws", "wss")
 _CONNECT_S = 4.0  # the first connect; longer is a wrong address, not a slow server
 _RECONNECT_S = 0.25  # between attempts, for ever
 _PING_S = 10  # a connection that died silently is seen after two of these
@@ -30,7 +32,7 @@ class Connection:
     def __init__(self, url: str) -> None:
         self.url = ",".join(_without_secrets(part) for part in url.split(","))
         self.slow = 0  # messages that nats-py dropped before they reached us
-        self._servers = url.split(",")
+        self._servers = [_checked(part.strip()) for part in url.split(",")]
         self._client = Client()
         self._direct = False
         self._ready = False
@@ -38,7 +40,9 @@ class Connection:
         self._reconnects: dict[Callable[[], None], None] = {}
         self._quiet_until: dict[str, float] = {}
         self._last_error = "no answer"
-        self._refused: asyncio.Future[None] | None = None
+        loop = asyncio.get_running_loop()
+        self._refused: asyncio.Future[None] = loop.create_future()
+        self._returned: asyncio.Future[None] = loop.create_future()
 
     @classmethod
     async def open(cls, url: str, token: str | None, name: str) -> "Connection":
@@ -129,7 +133,6 @@ class Connection:
         return BusUnavailable(f"{what}; server {self.url}{why}", url=self.url)
 
     async def _connect(self, token: str | None, name: str) -> None:
-        self._refused = asyncio.get_running_loop().create_future()
         attempt = asyncio.ensure_future(
             self._client.connect(
                 servers=self._servers,
@@ -148,16 +151,24 @@ class Connection:
             )
         )
         try:
-            await asyncio.wait({attempt, self._refused}, timeout=_CONNECT_S, return_when=asyncio.FIRST_COMPLETED)
-            if not attempt.done():
-                raise BusUnavailable(f"no NATS server at {self.url} ({self._last_error})", url=self.url)
-            attempt.result()
+            async with asyncio.timeout(_CONNECT_S):
+                await asyncio.wait({attempt, self._refused}, return_when=asyncio.FIRST_COMPLETED)
+                if attempt.done():
+                    attempt.result()
+                    # nats-py returns although the server hung up where it should have said PONG, and tries again.
+                    if not self.connected:
+                        await asyncio.wait({self._returned, self._refused}, return_when=asyncio.FIRST_COMPLETED)
+            if not self.connected:
+                raise BusUnavailable(f"the server {self.url} refuses us ({self._last_error})", url=self.url)
+        except TimeoutError:
+            raise BusUnavailable(f"no NATS server at {self.url} ({self._last_error})", url=self.url) from None
         except (nats.errors.Error, ValueError) as error:
             raise ConfigurationError(
                 f"NATS URL {self.url!r}: {error}; expected a form such as nats://127.0.0.1:4222"
             ) from error
         finally:
             self._refused.cancel()
+            self._returned.cancel()
             if not self._client.is_connected:
                 self._closing = True
                 attempt.cancel()
@@ -191,7 +202,7 @@ class Connection:
         self._last_error = str(error) or type(error).__name__
         if isinstance(error, nats.errors.SlowConsumerError):
             self.slow += 1
-        if self._refused is not None and not self._refused.done() and "authoriz" in self._last_error.lower():
+        if not self._refused.done() and "authoriz" in self._last_error.lower():
             self._refused.set_result(None)
         now = asyncio.get_running_loop().time()
         kind = type(error).__name__
@@ -205,12 +216,23 @@ class Connection:
 
     async def _on_reconnect(self) -> None:
         _log.info("bus_reconnected", url=self.url)
+        if not self._returned.done():
+            self._returned.set_result(None)
         for callback in list(self._reconnects):
             callback()
 
     async def _on_closed(self) -> None:
         if not self._closing:
             _log.error("bus_connection_closed", url=self.url, error=self._last_error)
+
+
+def _checked(url: str) -> str:
+    """Raises ConfigurationError for a scheme that is none of NATS; nats-py would look for a host of that name."""
+    scheme, _, rest = url.partition("://")
+    if not rest or scheme not in _SCHEMES:
+        shown = _without_secrets(url)
+        raise ConfigurationError(f"NATS URL {shown!r}: expected a form such as nats://127.0.0.1:4222")
+    return url
 
 
 def _without_secrets(url: str) -> str:

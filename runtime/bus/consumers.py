@@ -13,7 +13,8 @@ _NS = 1_000_000_000
 _ACK_S = 5.0
 _PULL_S = 5.0  # one pull lives at most this long, so that one the server forgot (nats.py#504) costs no more
 _GRACE_S = 0.5  # between the server's expiry and ours
-_NO_WAIT_S = 2.0
+_NO_WAIT_S = 0.1
+_GAP_S = 0.025  # between messages that are there; longer means that the in-flight limit is reached
 _RETRY_S = 0.1
 _MISSING = (10014, 10059)  # consumer not found, stream not found
 
@@ -100,7 +101,7 @@ class NatsConsumer:
         leases: list[Lease] = []
         limit = timeout_s + _GRACE_S
         while len(leases) < batch:
-            pulled = await self._puller.next(limit)
+            pulled = await self._puller.next(_GAP_S if leases else limit)
             if pulled is None:
                 if not self._core.connection.connected and not leases:
                     raise self._core.connection.unavailable(f"cannot fetch for {self._spec.name!r}")
@@ -109,6 +110,8 @@ class NatsConsumer:
                 await self._ended(pulled)
                 break
             leases.append(NatsLease(self._core, pulled, pulled.message))
+            if not pulled.pending:
+                break
         return leases
 
     async def _ended(self, end: Pulled) -> None:

@@ -5,9 +5,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from antiphon.runtime.bus.base import NO_HEADERS, Delivery, Headers
 from antiphon.runtime.bus.bell import Bell
-from antiphon.runtime.bus.client import Sink
 from antiphon.runtime.bus.connection import Connection
-from antiphon.runtime.bus.requests import Requests
+from antiphon.runtime.bus.parser import Sink
+from antiphon.runtime.bus.requests import Requests, no_responders
 from antiphon.runtime.bus.wire import parse_headers, status_of
 from antiphon.runtime.errors import RequestTimeout
 
@@ -61,7 +61,7 @@ class Core:
         """
         self._last += 1
         token = f"c{self._last}"
-        collector = self._collectors[token] = _Collector()
+        collector = self._collectors[token] = _Collector(subject)
         forget = self.connection.on_reconnect(collector.wake)
         try:
             await self.connection.publish(subject, self.requests.prefix + token, None, body)
@@ -79,7 +79,10 @@ class Core:
         if block is None:
             delivery = Delivery(subject, body, NO_HEADERS, reply)
         elif not body and status_of(block) == 503:
-            self.requests.nobody(token)
+            if token in self._collectors:
+                self._collectors[token].nobody()
+            else:
+                self.requests.nobody(token)
             return
         else:
             delivery = Delivery(subject, body, parse_headers(block)[1], reply)
@@ -93,13 +96,20 @@ class Core:
 class _Collector:
     """Answers that have come; bounded by what the server was asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, subject: str) -> None:
+        self._subject = subject
         self._deliveries: deque[Delivery] = deque()
         self._bell = Bell()
+        self._nobody = False
 
     def add(self, delivery: Delivery) -> None:
         """One more."""
         self._deliveries.append(delivery)
+        self._bell.ring()
+
+    def nobody(self) -> None:
+        """The server says that nobody listens."""
+        self._nobody = True
         self._bell.ring()
 
     def wake(self) -> None:
@@ -107,7 +117,9 @@ class _Collector:
         self._bell.ring()
 
     async def next(self, timeout_s: float) -> Delivery | None:
-        """The next answer, or None when none comes."""
+        """The next answer, or None when none comes. Raises NoResponders."""
         if not self._deliveries:
             await self._bell.wait(timeout_s)
+        if self._nobody:
+            raise no_responders(self._subject)
         return self._deliveries.popleft() if self._deliveries else None

@@ -62,15 +62,15 @@ class Puller:
         await self._unlisten()
 
     async def ask(self, batch: int, *, expires_s: float, no_wait: bool = False) -> None:
-        """Ask for messages; ``next`` yields them and then the end. Raises BusUnavailable."""
+        """Ask for messages; ``next`` yields them and then the end. Raises BusUnavailable.
+
+        ``no_wait`` alone would leave the request with the server for ever when the consumer's in-flight limit
+        interrupts it (seen with 2.15.1), so it expires too.
+        """
         self.end()
         self._request += 1
         self._open = True
-        request: dict[str, object] = {"batch": batch}
-        if no_wait:
-            request["no_wait"] = True
-        else:
-            request["expires"] = int(expires_s * _NS)
+        request = {"batch": batch, "expires": int(expires_s * _NS), **({"no_wait": True} if no_wait else {})}
         await self._core.publish(
             f"{PREFIX}.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}",
             json.dumps(request).encode(),

@@ -13,6 +13,7 @@ from antiphon.runtime.errors import AntiphonError, ConfigurationError, InvalidMe
 from antiphon.runtime.settings import Settings, load_settings
 
 T = TypeVar("T")
+EXAMPLE = """'{"text": "hi"}'"""
 INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
 
 
@@ -82,7 +83,9 @@ def body_of(text: str) -> dict[str, Any]:
     try:
         found = json.loads(raw)
     except ValueError as error:
-        raise InvalidMessage(f"the message is not JSON ({error}): expected an object such as '{{\"text\": \"hi\"}}'") from None
+        raise InvalidMessage(
+            f'the message is not JSON ({error}): expected an object such as \'{{"text": "hi"}}\''
+        ) from None
     if not isinstance(found, dict):
         raise InvalidMessage(f"the message is a JSON {type(found).__name__}, expected an object")
     return found

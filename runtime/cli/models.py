@@ -26,7 +26,7 @@ def list_models(as_json: bool = typer.Option(False, "--json", help="Print one JS
     for name, model in sorted(found.models.items()):
         table.add_row(name + (" (default)" if name == found.default_model else ""), model.kind, _source(model))
     Console().print(table)
-    typer.echo("Add one in antiphon.toml: [models] big = \"http://localhost:11434/v1#llama3.2\" (or a folder).")
+    typer.echo('Add one in antiphon.toml: [models] big = "http://localhost:11434/v1#llama3.2" (or a folder).')
 
 
 @app.command("pull")
@@ -47,7 +47,7 @@ def pull_model(
             task = bar.add_task(name, total=None)
 
             def show(progress: PullProgress) -> None:
-                bar.update(task, description=f"{name}: {progress.step}", completed=progress.done, total=progress.total)
+                bar.update(task, description=f"{name}: {progress.stage}", completed=progress.done, total=progress.total)
 
             path = pull(name, found.models_dir, show)
     except AntiphonError as error:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 import structlog
 import typer
@@ -12,15 +13,20 @@ from antiphon.runtime.cli.common import run, settings, until_signalled
 from antiphon.runtime.loader import load_system
 from antiphon.runtime.settings import Settings
 
+if TYPE_CHECKING:
+    from antiphon.runtime.telemetry.feed import Feed
+
 log = structlog.get_logger()
 
 CONSOLE_WAIT_S = 15.0
+UNTIL_EOF = typer.Option(False, "--until-eof", help="Stop when standard input closes: the parent has gone.")
 
 
 def run_system(
     target: str = typer.Argument(help="FILE.py:NAME or package.module:NAME of an antiphon.System."),
     console: bool = typer.Option(True, help="Start the console (antiphon up) if none is alive; it ends with this."),
     name: str = typer.Option("", help="The node's name; made up if not given."),
+    until_eof: bool = UNTIL_EOF,
 ) -> None:
     """Host a system's agents on this node; run it several times, on any machine, to share the load."""
 
@@ -29,8 +35,11 @@ def run_system(
         from antiphon.runtime.node import Node
 
         stop = until_signalled()
+        if until_eof:
+            _stop_at_eof(stop)
         system = load_system(target)
         found = settings().with_models(system.models)
+        _configure_logging(found, None)
         async with AsyncExitStack() as stack:
             host = await stack.enter_async_context(open_host(found, node=name or node_name("node")))
             _configure_logging(found, host.telemetry.feed)
@@ -46,7 +55,7 @@ def run_system(
 
 def up(
     port: int | None = typer.Option(None, min=0, max=65535, help="The console's port; 0 takes any free one."),
-    until_eof: bool = typer.Option(False, "--until-eof", hidden=True),
+    until_eof: bool = UNTIL_EOF,
 ) -> None:
     """Start bus (if none), store, logging agent and the console, until told to stop."""
 
@@ -59,6 +68,7 @@ def up(
         found = settings()
         if port is not None:
             found = found.model_copy(update={"console_port": port})
+        _configure_logging(found, None)
         async with observatory(found) as running:
             _configure_logging(found, running.host.telemetry.feed)
             typer.echo(f"console: {running.url}", err=False)
@@ -81,6 +91,7 @@ def serve_model(
 
         stop = until_signalled()
         found = settings()
+        _configure_logging(found, None)
         async with AsyncExitStack() as stack:
             host = await stack.enter_async_context(open_host(found, node=node_name("model")))
             _configure_logging(found, host.telemetry.feed)
@@ -149,11 +160,9 @@ def _stop_at_eof(stop: asyncio.Event) -> None:
     loop.add_reader(sys.stdin.fileno(), on_readable)
 
 
-def _configure_logging(found: Settings, feed: object) -> None:
+def _configure_logging(found: Settings, feed: "Feed | None") -> None:
+    """Lines to standard error; called again with the feed once there is one, so that they reach the store too."""
     from antiphon.runtime.clock import SystemClock
-    from antiphon.runtime.telemetry.feed import Feed
     from antiphon.runtime.telemetry.logs import configure_logging
 
-    configure_logging(
-        found.log_level, clock=SystemClock(), feed=feed.add_log if isinstance(feed, Feed) else None
-    )
+    configure_logging(found.log_level, clock=SystemClock(), feed=feed.add_log if feed is not None else None)

@@ -137,9 +137,11 @@ def agents(as_json: bool = AS_JSON) -> None:
     Console().print(table)
 
 
-async def _stream(client: Client, handler: Handler[Message, Message], message: Message, timeout: float | None) -> None:
+async def _stream(
+    client: Client, handler: Handler[Message, Message], message: Message, timeout_s: float | None
+) -> None:
     shown = False
-    async for event in client.stream(handler, message, timeout_s=timeout):
+    async for event in client.stream(handler, message, timeout_s=timeout_s):
         if isinstance(event, Done):
             typer.echo(("\n" if shown else "") + json.dumps(event.value.model_dump(mode="json"), ensure_ascii=False))
         elif isinstance(event, Token):

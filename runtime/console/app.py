@@ -1,6 +1,5 @@
 """The console as one ASGI application."""
 
-import sqlite3
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
 
@@ -46,7 +45,6 @@ def create_app(
             BadRequest: _bad_request,
             HTTPException: _http_error,
             AntiphonError: _unavailable,
-            sqlite3.Error: _unavailable,
             TimeoutError: _unavailable,
         },
     )

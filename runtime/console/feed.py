@@ -46,6 +46,11 @@ class LiveFeed:
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
+    @property
+    def readers(self) -> int:
+        """Pages that listen now."""
+        return len(self._readers)
+
     def written(self, written: Written) -> None:
         """Tell of touched runs, at most four times a second."""
         if not written.spans:
@@ -78,14 +83,7 @@ class LiveFeed:
         """
         if len(self._readers) >= READERS:
             raise Busy(f"{READERS} pages are already listening; close one")
-        reader: asyncio.Queue[Event | None] = asyncio.Queue(KEPT + WAITING)
-        for event in self._missed(after):
-            reader.put_nowait(event)
-        if self._closed:
-            reader.put_nowait(None)
-        else:
-            self._readers.add(reader)
-        return self._stream(reader)
+        return self._stream(after)
 
     def close(self) -> None:
         """End every reader. Idempotent."""
@@ -95,8 +93,14 @@ class LiveFeed:
         for reader in list(self._readers):
             self._let_go(reader)
 
-    async def _stream(self, reader: asyncio.Queue[Event | None]) -> AsyncGenerator[str, None]:
+    async def _stream(self, after: int | None) -> AsyncGenerator[str, None]:
+        reader: asyncio.Queue[Event | None] = asyncio.Queue(KEPT + WAITING)
+        for missed in self._missed(after):
+            reader.put_nowait(missed)
+        if self._closed:
+            reader.put_nowait(None)
         try:
+            self._readers.add(reader)
             yield "retry: 2000\n\n"
             while True:
                 try:

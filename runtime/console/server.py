@@ -68,11 +68,10 @@ async def serve(app: Starlette, host: str, port: int) -> ConsoleServer:
             f"console address {host!r}: expected a loopback address ({', '.join(LOOPBACK)}); "
             "to look from elsewhere, forward the port through ssh"
         )
+    if not 0 <= port <= 65535:
+        raise ConfigurationError(f"console port {port}: expected 0 to 65535")
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family)
-    except OverflowError:
-        raise ConfigurationError(f"console port {port}: expected 0 to 65535") from None
+        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
         raise ConfigurationError(
             f"console port {port} on {host} cannot be used ({error.strerror}): stop what listens there, "

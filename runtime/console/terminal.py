@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from antiphon.runtime.console.tree import Row, Work, rows_of
-from antiphon.runtime.store.facts import ERROR
+from antiphon.runtime.store.facts import ERROR, PROCESS
 from antiphon.runtime.store.query import RunRecord
 from antiphon.runtime.store.runs import Run, RunStatus
 from antiphon.runtime.store.spending import Spending
@@ -53,6 +53,11 @@ def tokens(input_tokens: int, cached_tokens: int, output_tokens: int) -> str:
         return ""
     cached = f" ({cached_tokens:,} cached)" if cached_tokens else ""
     return f"{input_tokens:,} in{cached}, {output_tokens:,} out"
+
+
+def work_name(operation: str, model: str) -> str:
+    """``chat smollm2-135m``, ``execute_tool``; ``handler`` for the agent's own code."""
+    return "handler" if operation == PROCESS else f"{operation} {model}".rstrip()
 
 
 def runs_table(runs: Sequence[Run]) -> RenderableType:
@@ -196,7 +201,7 @@ def spending_table(rows: Sequence[Spending]) -> RenderableType:
         calls = f"{row.count:,}" + (f" ({row.errors} failed)" if row.errors else "")
         table.add_row(
             Text(row.agent or "-"),
-            Text(" ".join(part for part in (row.operation, row.model) if part)),
+            Text(work_name(row.operation, row.model)),
             Text(calls, "red" if row.errors else ""),
             duration(row.total_s),
             *own,

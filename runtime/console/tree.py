@@ -83,7 +83,7 @@ def segments_of(row: Row, until_ns: int) -> list[Segment]:
     """How the row's time went. An unfinished span is drawn up to ``until_ns``."""
     span, facts = row.span, row.facts
     end_ns = span.end_ns or max(until_ns, span.start_ns)
-    segments = []
+    segments: list[Segment] = []
     if row.caller is not None:
         segments.append(Segment(Part.CALL, row.caller.start_ns, row.caller.end_ns or end_ns))
     if row.work is Work.MODEL and span.end_ns:

@@ -1,7 +1,8 @@
 """What the console's API and ``--json`` say, typed. Times are milliseconds, ids hexadecimal."""
 
 import base64
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 from antiphon.runtime.console.tree import Part, Row, Work, rows_of, segments_of
 from antiphon.runtime.store.facts import ERROR
@@ -301,8 +302,8 @@ def span_key(trace_id: bytes, span_id: bytes) -> str:
     return f"{trace_id.hex()}.{span_id.hex()}"
 
 
-def plain(values: dict[str, Any]) -> dict[str, Any]:
-    """As JSON can say it: bytes become base64, numbers that are none become text."""
+def plain(values: Mapping[str, object]) -> dict[str, Any]:
+    """As a browser reads it: bytes become base64, numbers that JavaScript cannot hold exactly become text."""
     return {str(key): _plain(value) for key, value in values.items()}
 
 
@@ -311,8 +312,10 @@ def _plain(value: object) -> object:
         return base64.b64encode(value).decode()
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return str(value)
+    if isinstance(value, int) and abs(value) > 2**53:
+        return str(value)
     if isinstance(value, dict):
-        return plain(value)
+        return plain(cast("dict[str, object]", value))
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_plain(item) for item in cast("list[object]", value)]
     return value

@@ -1,12 +1,14 @@
 """Answers low-latency requests for one agent: mailbox, slot, handler, reply."""
 
 import asyncio
+from dataclasses import dataclass
 from functools import partial
 
 import structlog
 
 from antiphon.runtime.agent import Agent, Handler
 from antiphon.runtime.bus.base import Delivery, Subscription
+from antiphon.runtime.bus.services import EndpointStats
 from antiphon.runtime.delivery.execute import Executor, Job
 from antiphon.runtime.delivery.slots import Slots
 from antiphon.runtime.errors import AntiphonError, BusError, Busy, InvalidMessage, to_info
@@ -21,6 +23,16 @@ REFUSING = 64  # asks that are being told Busy at the same time
 log = structlog.get_logger()
 
 
+@dataclass(slots=True)
+class _Tally:
+    """Of one handler since the node started; ``processing_ns`` counts the wait for a slot too."""
+
+    requests: int = 0
+    errors: int = 0
+    processing_ns: int = 0
+    last_error: str = ""
+
+
 class AskServer:
     """Serves the asks of one agent on this node; queue group = agent, so replicas share them."""
 
@@ -33,12 +45,14 @@ class AskServer:
         self._count = 0
         self._answered: asyncio.Event | None = None
         self._replies: dict[str, dict[str, str]] = {}
+        self._tallies: dict[str, _Tally] = {}
 
     async def start(self) -> None:
         """Listen. Raises BusError."""
         for handler in self._agent.handlers.values():
             subject = subjects.ask(self._host.tenant, handler.address)
             self._replies[handler.address.handler] = _reply_headers(handler.output)
+            self._tallies[handler.address.handler] = _Tally()
             self._subscriptions.append(
                 await self._host.bus.subscribe(
                     subject,
@@ -55,6 +69,18 @@ class AskServer:
             await subscription.stop()
         self._subscriptions.clear()
 
+    def stats(self) -> dict[str, EndpointStats]:
+        """Per handler, what the services protocol reports."""
+        return {
+            name: EndpointStats(
+                requests=tally.requests,
+                errors=tally.errors,
+                processing_ns=tally.processing_ns,
+                last_error=tally.last_error,
+            )
+            for name, tally in self._tallies.items()
+        }
+
     async def wait_answered(self) -> None:
         """Return when everyone who was accepted has an answer."""
         if self._count:
@@ -70,14 +96,19 @@ class AskServer:
             await self._refuse(delivery, error)
             return
         self._count += 1
+        name = handler.address.handler
+        tally = self._tallies[name]
+        tally.requests += 1
         try:
-            job = self._job(handler, delivery, enter_ns)
-            body = await self._executor.run(job)
+            body = await self._executor.run(self._job(handler, delivery, enter_ns))
             if delivery.reply:
-                await self._host.bus.publish(delivery.reply, body, self._replies[job.address.handler])
+                await self._host.bus.publish(delivery.reply, body, self._replies[name])
         except Exception as error:
+            tally.errors += 1
+            tally.last_error = str(error)
             await self._refuse(delivery, error)
         finally:
+            tally.processing_ns += self._host.clock.unix_ns() - enter_ns
             slots.release()
             self._count -= 1
             if not self._count and self._answered is not None:

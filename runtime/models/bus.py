@@ -17,6 +17,7 @@ from antiphon.runtime.errors import (
     ModelUnavailable,
     NoResponders,
     RequestTimeout,
+    from_info,
 )
 from antiphon.runtime.models.exchange import Pace, control_of, model_error, request_headers
 from antiphon.runtime.models.wait import Waits
@@ -38,8 +39,6 @@ from antiphon.schemas.inference import (
     Usage,
 )
 from antiphon.schemas.task import ErrorInfo
-
-_STALL_S = 0.25  # a reader whose loop stood still gets this long to see what has arrived meanwhile
 
 
 class BusModel:
@@ -87,7 +86,7 @@ class BusModel:
                     return
                 ended = batch.error is not None or isinstance(batch.chunks[-1], Finish)
                 if batch.error is not None:
-                    raise model_error(batch.error)
+                    raise model_error(from_info(batch.error))
                 if batch.n != number:
                     raise ModelUnavailable(
                         f"chunks {number} to {batch.n - 1} of model {self._model!r} were lost on the way; ask again"
@@ -137,7 +136,7 @@ class BusModel:
                     timeout_s=timeout_s if left_s is None else min(timeout_s, left_s),
                 )
         if ERROR in delivery.headers:
-            raise model_error(self._reason(delivery))
+            raise model_error(from_info(self._reason(delivery)))
         try:
             return decode(answer, delivery.body)
         except MessageError as error:
@@ -157,8 +156,9 @@ class BusModel:
         Raises:
             ModelUnavailable: the server has been silent for too long.
         """
+        suspected = False
         while True:
-            bounds = [max(_STALL_S, self._pace.silence_s - inbox.silent_s())]
+            bounds = [self._pace.stall_s if suspected else max(0.0, self._pace.silence_s - inbox.silent_s())]
             left_s = self._waits.left_s(deadline_unix_ms)
             if left_s is not None:
                 bounds.append(left_s + self._pace.grace_s)
@@ -169,11 +169,12 @@ class BusModel:
                 if self._waits.left_s(deadline_unix_ms) == 0:
                     return None
                 silent_s = inbox.silent_s()
-                if silent_s >= self._pace.silence_s:
+                if suspected and silent_s >= self._pace.silence_s:
                     raise ModelUnavailable(
                         f"the server of model {self._model!r} has been silent for {silent_s:.1f} s: "
                         "it is taken for dead; ask again"
                     ) from None
+                suspected = silent_s >= self._pace.silence_s
 
     async def _signs(self, control: str) -> None:
         while True:

@@ -12,11 +12,10 @@ from typing import Final
 from opentelemetry.context import Context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from antiphon.runtime.errors import ModelError, ModelUnavailable, from_info
+from antiphon.runtime.errors import AntiphonError, ModelError, ModelUnavailable
 from antiphon.schemas import subjects
 from antiphon.schemas.envelope import TRACEPARENT, TRACESTATE, Envelope
 from antiphon.schemas.inference import DescribeModel, EmbedRequest, GenerateRequest
-from antiphon.schemas.task import ErrorInfo
 
 _W3C: Final = TraceContextTextMapPropagator()
 
@@ -31,6 +30,7 @@ class Pace:
     accept_s: float = 5.0  # for a server to take a request
     answer_s: float = 60.0  # for vectors or capabilities, for which it may have to load; a deadline may say less
     grace_s: float = 0.5  # after a deadline, for the server's own Finish to arrive
+    stall_s: float = 0.25  # for a process whose loop stood still to see what has arrived meanwhile
 
 
 def control_of(tenant: str, request_id: str) -> str:
@@ -61,7 +61,9 @@ def context_of(envelope: Envelope) -> Context:
     return _W3C.extract({TRACEPARENT: envelope.traceparent, TRACESTATE: envelope.tracestate})
 
 
-def model_error(info: ErrorInfo) -> ModelError:
-    """The error a server sent; one that is no ModelError is a fault of that server."""
-    error = from_info(info)
-    return error if isinstance(error, ModelError) else ModelUnavailable(f"{info.type}: {info.message}", **info.details)
+def model_error(error: AntiphonError) -> ModelError:
+    """The error as a ModelError; any other kind is a fault of the server, retryable where that kind is."""
+    if isinstance(error, ModelError):
+        return error
+    kind = ModelUnavailable if error.retryable else ModelError
+    return kind(f"{type(error).__name__}: {error.message}", **error.details)

@@ -50,12 +50,6 @@ class ReplyStream:
             if self._gone:
                 return
             sent_at = asyncio.get_running_loop().time()
-            silent_s = self._clock.monotonic_s() - self._heard_s
-            if silent_s >= self._pace.silence_s:
-                await self.fail(
-                    ModelUnavailable(f"the reader has been silent for {silent_s:.1f} s; generation stopped")
-                )
-                return
             last = items[-1] if items else None
             try:
                 await self._send([item for item in items if not isinstance(item, ModelError)])
@@ -65,6 +59,16 @@ class ReplyStream:
                 await self.fail(last)
             if isinstance(last, Finish | ModelError):
                 return
+            if self._silent_s() >= self._pace.silence_s:
+                await asyncio.sleep(self._pace.stall_s)
+                silent_s = self._silent_s()
+                if silent_s >= self._pace.silence_s:
+                    gone = ModelUnavailable(f"the reader has been silent for {silent_s:.1f} s; generation stopped")
+                    await self.fail(gone)
+                    return
+
+    def _silent_s(self) -> float:
+        return self._clock.monotonic_s() - self._heard_s
 
     async def fail(self, error: ModelError) -> None:
         """Send an error as the end."""

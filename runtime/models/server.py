@@ -19,11 +19,10 @@ from antiphon.runtime.errors import (
     DeadlineExceeded,
     InvalidMessage,
     InvalidRequest,
-    ModelError,
     ModelUnavailable,
 )
 from antiphon.runtime.models.base import ModelInstance
-from antiphon.runtime.models.exchange import Pace, context_of, control_of
+from antiphon.runtime.models.exchange import Pace, context_of, control_of, model_error
 from antiphon.runtime.models.reply_stream import ReplyStream
 from antiphon.runtime.telemetry import attributes as names
 from antiphon.schemas import subjects
@@ -208,8 +207,8 @@ class ModelServer:
             await call.stream.put(
                 Finish(reason=FinishReason.CANCELLED, usage=Usage(), timing=queued, model=self._model)
             )
-        except ModelError as error:
-            await call.stream.put(error)
+        except AntiphonError as error:
+            await call.stream.put(model_error(error))
         except Exception as error:
             await call.stream.put(self._broken(error))
 

@@ -2,7 +2,30 @@
 
 from typing import NamedTuple
 
-from antiphon.runtime.telemetry import attributes as attr
+from antiphon.runtime.telemetry.attributes import (
+    AGENT,
+    ATTEMPT,
+    GENAI_AGENT_NAME,
+    GENAI_CACHED_TOKENS,
+    GENAI_INPUT_TOKENS,
+    GENAI_OPERATION,
+    GENAI_OUTPUT_TOKENS,
+    GENAI_REQUEST_MODEL,
+    GENAI_RESPONSE_MODEL,
+    HANDLER,
+    MESSAGING_CONVERSATION,
+    MESSAGING_DESTINATION,
+    MESSAGING_OPERATION_NAME,
+    MODEL_DECODE_S,
+    MODEL_PREFILL_S,
+    MODEL_QUEUE_S,
+    OBS,
+    OPERATION,
+    QUEUE_DEQUEUE_NS,
+    QUEUE_ENTER_NS,
+    RUN,
+    TASK,
+)
 from antiphon.schemas.subjects import Kind, SubjectError, parse
 from antiphon.schemas.telemetry import SpanRecord
 
@@ -53,32 +76,32 @@ class Facts(NamedTuple):
 
 
 def facts_of(span: SpanRecord) -> Facts:
-    """What ``span`` says about its run, its place and its cost. About 3 µs: this runs for every span stored."""
+    """What ``span`` says about its run, its place and its cost. Runs for every span stored: 5 µs of about 40."""
     get = span.attributes.get
-    operation = _text(get(attr.GENAI_OPERATION))
+    operation = _text(get(GENAI_OPERATION))
     place = (
-        _text(get(attr.RUN) or get(attr.MESSAGING_CONVERSATION)),
-        _text(get(attr.TASK)),
-        _text(get(attr.AGENT) or get(attr.GENAI_AGENT_NAME)),
-        _text(get(attr.HANDLER)),
+        _text(get(RUN) or get(MESSAGING_CONVERSATION)),
+        _text(get(TASK)),
+        _text(get(AGENT) or get(GENAI_AGENT_NAME)),
+        _text(get(HANDLER)),
     )
-    obs = get(attr.OBS) is True
+    obs = get(OBS) is True
     if operation not in MODEL_OPERATIONS:
         if not operation:
             operation = PROCESS if span.kind == CONSUMER else _operation(span)
-        queue_ns = _between(get(attr.QUEUE_ENTER_NS), get(attr.QUEUE_DEQUEUE_NS))
-        return Facts(*place, operation, "", _count(get(attr.ATTEMPT)), 0, 0, 0, queue_ns, 0, 0, obs)
+        queue_ns = _between(get(QUEUE_ENTER_NS), get(QUEUE_DEQUEUE_NS))
+        return Facts(*place, operation, "", _count(get(ATTEMPT)), 0, 0, 0, queue_ns, 0, 0, obs)
     return Facts(
         *place,
         operation,
-        _text(get(attr.GENAI_RESPONSE_MODEL) or get(attr.GENAI_REQUEST_MODEL)),
-        _count(get(attr.ATTEMPT)),
-        _count(get(attr.GENAI_INPUT_TOKENS)),
-        _count(get(attr.GENAI_OUTPUT_TOKENS)),
-        _count(get(attr.GENAI_CACHED_TOKENS)),
-        _as_ns(get(attr.MODEL_QUEUE_S)),
-        _as_ns(get(attr.MODEL_PREFILL_S)),
-        _as_ns(get(attr.MODEL_DECODE_S)),
+        _text(get(GENAI_RESPONSE_MODEL) or get(GENAI_REQUEST_MODEL)),
+        _count(get(ATTEMPT)),
+        _count(get(GENAI_INPUT_TOKENS)),
+        _count(get(GENAI_OUTPUT_TOKENS)),
+        _count(get(GENAI_CACHED_TOKENS)),
+        _as_ns(get(MODEL_QUEUE_S)),
+        _as_ns(get(MODEL_PREFILL_S)),
+        _as_ns(get(MODEL_DECODE_S)),
         obs,
     )
 
@@ -104,7 +127,7 @@ def _between(entered_ns: object, left_ns: object) -> int:
 
 
 def _operation(span: SpanRecord) -> str:
-    named = span.attributes.get(attr.OPERATION) or span.attributes.get(attr.MESSAGING_OPERATION_NAME)
+    named = span.attributes.get(OPERATION) or span.attributes.get(MESSAGING_OPERATION_NAME)
     return _text(named) or span.name.partition(" ")[0][:64]
 
 
@@ -113,7 +136,7 @@ def label_of(span: SpanRecord, facts: Facts) -> str:
     if span.kind == CONSUMER and facts.agent:
         return f"{facts.agent}.{facts.handler}" if facts.handler else facts.agent
     if span.kind == PRODUCER:
-        target = _target(_text(span.attributes.get(attr.MESSAGING_DESTINATION)))
+        target = _target(_text(span.attributes.get(MESSAGING_DESTINATION)))
         if target:
             return f"{facts.operation} {target}"
     return span.name

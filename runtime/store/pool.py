@@ -2,11 +2,11 @@
 
 import queue
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from antiphon.runtime.errors import ConfigurationError
+from antiphon.runtime.errors import Busy, ConfigurationError
 from antiphon.runtime.store.schema import STEPS, check
 
 _CONNECTIONS = 4  # concurrent queries; a fifth waits
@@ -23,17 +23,25 @@ class ReadPool:
             self._slots.put(None)
 
     @contextmanager
-    def connection(self) -> Iterator[sqlite3.Connection]:
+    def connection(self) -> Generator[sqlite3.Connection, None, None]:
         """A connection for one query.
 
         Raises:
-            ConfigurationError: there is no store here, or not one this version reads.
-            queue.Empty: every connection was busy for ``wait_s``.
+            ConfigurationError: there is no store here, not one this version reads, or a damaged one.
+            Busy: every connection was in use for ``wait_s``.
         """
-        slot = self._slots.get(timeout=self._wait_s)
+        try:
+            slot = self._slots.get(timeout=self._wait_s)
+        except queue.Empty:
+            raise Busy(f"the store {self._path} has answered nobody for {self._wait_s:g} s; try again") from None
         try:
             slot = self._current(slot)
             yield slot[0]
+        except sqlite3.Error as error:
+            raise ConfigurationError(
+                f"the store {self._path} cannot be read ({error}); `antiphon up` sets a damaged one aside",
+                path=self._path,
+            ) from error
         finally:
             self._slots.put(slot)
 
@@ -68,12 +76,6 @@ class ReadPool:
         try:
             connection.row_factory = sqlite3.Row
             found = check(connection, self._path)
-        except sqlite3.DatabaseError as error:
-            connection.close()
-            raise ConfigurationError(
-                f"the store {self._path} cannot be read ({error}); `antiphon up` sets a damaged one aside",
-                path=self._path,
-            ) from error
         except BaseException:
             connection.close()
             raise

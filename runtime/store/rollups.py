@@ -1,6 +1,7 @@
 """Sums and quantiles per second, so that dashboards never scan spans."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from antiphon.runtime.store.facts import ERROR, Facts
 from antiphon.runtime.store.sketch import Sketch
@@ -10,8 +11,7 @@ from antiphon.schemas.telemetry import SpanRecord
 MAX_KEYS_PER_SECOND = 512
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """What one cell is about. ``second`` is the unix second in which the spans ended."""
 
     second: int

@@ -8,19 +8,17 @@ from typing import Protocol, TypeVar
 import structlog
 from pydantic import ValidationError
 
-from antiphon.runtime.bus.base import Consumer, ConsumerSpec, Lease, Streams
+from antiphon.runtime.bus.base import Consumer, ConsumerSpec, Lease, Streams, StreamSpec
+from antiphon.runtime.bus.topology import FINDINGS, TELEMETRY
 from antiphon.runtime.clock import Clock
 from antiphon.runtime.errors import BusError, InvalidMessage
 from antiphon.runtime.store.rows import check_batch
 from antiphon.runtime.store.sqlite import ROWS_PER_TRANSACTION, Received, Store, Written
 from antiphon.runtime.telemetry.codec import decode
 from antiphon.schemas.finding import Finding
-from antiphon.schemas.subjects import Kind, every
 
 log = structlog.get_logger(__name__)
 
-TELEMETRY_STREAM = "ANTIPHON_TELEMETRY"
-FINDINGS_STREAM = "ANTIPHON_FINDINGS"
 DURABLE = "store"
 LINGER_S = 0.1  # rows of small batches are collected this long, so that one transaction serves many
 FETCH = 16  # batches are up to 256 KiB
@@ -57,8 +55,8 @@ class StoreWriter:
     async def run(self) -> None:
         """Consume until cancelled. A lost connection or a full disk is logged and tried again."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow(TELEMETRY_STREAM, Kind.TELEMETRY, self._store_telemetry))
-            group.create_task(self._follow(FINDINGS_STREAM, Kind.FINDING, self._store_findings))
+            group.create_task(self._follow(TELEMETRY, self._store_telemetry))
+            group.create_task(self._follow(FINDINGS, self._store_findings))
             group.create_task(self._upkeep())
 
     async def settle(self, timeout_s: float) -> bool:
@@ -76,12 +74,12 @@ class StoreWriter:
         async with self._turn:
             await self._turn.wait()
 
-    async def _follow(self, stream: str, kind: Kind, store: Callable[[Consumer], Awaitable[None]]) -> None:
-        spec = ConsumerSpec(stream=stream, name=DURABLE, subjects=(every(kind),))
+    async def _follow(self, stream: StreamSpec, store: Callable[[Consumer], Awaitable[None]]) -> None:
+        spec = ConsumerSpec(stream=stream.name, name=DURABLE, subjects=stream.subjects)
         while True:
             try:
                 consumer = await self._streams.consume(spec)
-                if kind is Kind.TELEMETRY:
+                if stream is TELEMETRY:
                     self._consumer = consumer
                 try:
                     while True:
@@ -89,7 +87,7 @@ class StoreWriter:
                 finally:
                     await consumer.stop()
             except (BusError, sqlite3.DatabaseError) as error:
-                log.error("store_consumer_failed", stream=stream, error=str(error), retry_s=RETRY_S)
+                log.error("store_consumer_failed", stream=stream.name, error=str(error), retry_s=RETRY_S)
                 await asyncio.sleep(RETRY_S)
 
     async def _store_telemetry(self, consumer: Consumer) -> None:

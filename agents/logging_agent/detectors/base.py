@@ -30,14 +30,13 @@ class Observed:
         if self.run is None:
             return None
         saved = []
-        for before, after in ((self.run.cautious, cautious), (self.run.program, hopeful)):
-            was, becomes = replay(before), replay(after)
-            if was is None or becomes is None:
+        recorded = self.trace.latency_ns
+        for was, after in zip(self.run.unedited, (cautious, hopeful), strict=True):
+            before = self.run.latency_ns(was)
+            becomes = replay(after)
+            if becomes is None or abs(before - recorded) > FIDELITY * recorded:
                 return None
-            recorded = self.trace.latency_ns
-            if abs(self.run.latency_ns(was) - recorded) > FIDELITY * recorded:
-                return None
-            saved.append((self.run.latency_ns(was) - self.run.latency_ns(becomes)) / 1e9)
+            saved.append((before - self.run.latency_ns(becomes)) / 1e9)
         return min(saved), max(saved)
 
 

@@ -61,7 +61,7 @@ function spendingTable(rows) {
     ["waited", "n"], ["prefill", "n"], ["decode", "n"], ["p95", "n"], ["tokens in", "n"], ["cached", "n"], ["out", "n"]];
   const time = (s) => (s ? span(s * 1000) : "");
   return table(columns, rows.map((r) => [
-    r.agent || "–", `${r.operation} ${r.model}`.trim(),
+    r.agent || "–", r.operation === "process" ? "handler" : `${r.operation} ${r.model}`.trim(),
     r.errors ? h("span", { class: "error" }, `${count(r.count)} (${r.errors} failed)`) : count(r.count),
     time(r.total_s), ...(timed ? [time(r.own_s)] : []), time(r.queue_s), time(r.prefill_s), time(r.decode_s),
     time(r.p95_s), some(r.input_tokens), some(r.cached_tokens), some(r.output_tokens)]));

@@ -141,7 +141,8 @@ class Traced:
             gen_ai__usage__output_tokens=output,
             antiphon__deterministic=deterministic,
             antiphon__msg__causes=None if causes is None else list(causes),
-            **{attr.INPUT_HASH: content, attr.RESULT_HASH: content},
+            antiphon__input__sha256=content,
+            antiphon__result__sha256=content,
             **attributes,
         )
 
@@ -167,7 +168,8 @@ class Traced:
             gen_ai__tool__name=name,
             antiphon__effect=effect,
             antiphon__msg__causes=None if causes is None else list(causes),
-            **{attr.INPUT_HASH: content, attr.RESULT_HASH: content},
+            antiphon__input__sha256=content,
+            antiphon__result__sha256=content,
             **attributes,
         )
 

@@ -23,7 +23,7 @@ def _fill(rng: random.Random, trace: "Traced", parent: SpanRecord, start: float,
         if kind == 0:
             trace.tool(parent, "t", at, last)
         elif kind == 1:
-            trace.model(parent, at, last, **{"antiphon.model.queue_s": (last - at) / 4_000})
+            trace.model(parent, at, last, antiphon__model__queue_s=(last - at) / 4_000)
         elif kind == 2:
             trace.add(parent, "publish e", at, at, kind=3, antiphon__operation="publish")
         else:

@@ -49,8 +49,10 @@ def test_tasks_that_block_one_another_stall() -> None:
 
 def test_calibration_keeps_waiting_that_nothing_explains() -> None:
     """A recorded begin later than the replay allows becomes a delay; a later replay repeats it."""
-    program = calibrate(Program(tasks=(Task(begin_ns=7, service_ns=10, pool="p"),), pools={"p": 1}))
-    assert program is not None
+    calibrated = calibrate(Program(tasks=(Task(begin_ns=7, service_ns=10, pool="p"),), pools={"p": 1}))
+    assert calibrated is not None
+    program, timeline = calibrated
+    assert list(timeline.end_ns) == [17]
     assert program.tasks[0].delay_ns == 7
     assert ends(program) == [17]
 
@@ -69,8 +71,9 @@ def test_identity_replay_reproduces_any_queue(rows: list[tuple[int, int]], slots
         begin = max(ready, free[slot])
         free[slot] = begin + service
         tasks.append(Task(ready_ns=ready, begin_ns=begin, service_ns=service, pool="p"))
-    program = calibrate(Program(tasks=tuple(tasks), pools={"p": slots}))
-    assert program is not None
+    calibrated = calibrate(Program(tasks=tuple(tasks), pools={"p": slots}))
+    assert calibrated is not None
+    program, _ = calibrated
     assert ends(program) == [task.begin_ns + task.service_ns for task in tasks]
     assert all(task.delay_ns == 0 for task in program.tasks)
 

@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file
+from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
 from antiphon.runtime.engine.engine import Engine
 from antiphon.runtime.engine.testing import CONTROL, TEMPLATE, write_tiny_checkpoint
@@ -115,36 +117,33 @@ def gguf_maker(tiny_path: Path) -> GgufMaker:
     return GgufMaker(tiny_path)
 
 
-@pytest.fixture(scope="session")
-def hf_smollm2(
-    smollm2_path: Path,
-) -> tuple[transformers.PreTrainedTokenizerFast, transformers.LlamaForCausalLM]:
-    """transformers' tokenizer and float32 model from the same file: the reference.
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """What transformers makes of the real file, in float32."""
 
-    Reading the header takes its reader longer than everything else, so both share one.
+    tokenizer: Any
+    model: transformers.LlamaForCausalLM
+
+
+@pytest.fixture(scope="session")
+def hf_smollm2(smollm2_path: Path) -> Reference:
+    """transformers' tokenizer and model from the same file.
+
+    Its readers share one header, since reading it takes longer than all the rest; and the tensors are loaded by its
+    converter but without ``from_pretrained``, which asks for accelerate.
     """
+    file = smollm2_path / "model.gguf"
     with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("ignore")
         patch.setattr(gguf, "GGUFReader", cache(gguf.GGUFReader))
-        tokenizer = transformers.AutoTokenizer.from_pretrained(smollm2_path, gguf_file="model.gguf")
-        model = transformers.LlamaForCausalLM.from_pretrained(smollm2_path, gguf_file="model.gguf", dtype=torch.float32)
-    return tokenizer, model
-
-
-@pytest.fixture(scope="session")
-def hf_tokenizer(
-    hf_smollm2: tuple[transformers.PreTrainedTokenizerFast, transformers.LlamaForCausalLM],
-) -> transformers.PreTrainedTokenizerFast:
-    """The reference's tokenizer."""
-    return hf_smollm2[0]
-
-
-@pytest.fixture(scope="session")
-def hf_model(
-    hf_smollm2: tuple[transformers.PreTrainedTokenizerFast, transformers.LlamaForCausalLM],
-) -> transformers.LlamaForCausalLM:
-    """The reference's model."""
-    return hf_smollm2[1]
+        tokenizer = transformers.AutoTokenizer.from_pretrained(smollm2_path, gguf_file=file.name)
+        config = transformers.AutoConfig.from_pretrained(smollm2_path, gguf_file=file.name)
+        model = transformers.LlamaForCausalLM(config)
+        convert: Any = load_gguf_checkpoint
+        tensors = convert(str(file), return_tensors=True, model_to_load=model)["tensors"]
+        missing = model.load_state_dict(tensors, strict=False).missing_keys
+        assert set(missing) <= {"lm_head.weight"}  # tied
+    return Reference(tokenizer=tokenizer, model=model)
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,9 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
-import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,14 +46,12 @@ def control_ids(tokenizer: Tokenizer, ids: list[int]) -> list[int]:
         [turn(Role.USER, "你好 42 👋")],
     ],
 )
-def test_real_template_equals_transformers(
-    smollm2_path: Path, hf_tokenizer: "transformers.PreTrainedTokenizerFast", turns: list[Turn]
-) -> None:
+def test_real_template_equals_transformers(smollm2_path: Path, hf_smollm2: Any, turns: list[Turn]) -> None:
     """The same ids as apply_chat_template on the same file, default system turn included."""
     checkpoint = open_checkpoint(smollm2_path)
     assert checkpoint.template is not None
     messages = [{"role": item.role.value, "content": item.text} for item in turns]
-    expected = hf_tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    expected = hf_smollm2.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
     assert checkpoint.template.encode(turns, today=TODAY) == expected
 
 

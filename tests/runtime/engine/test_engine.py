@@ -47,6 +47,12 @@ def ids(engine: Engine, prompt: tuple[int, ...] = PROMPT, **sampling: Any) -> li
     return [token.token for token in run(engine, Request(prompt=prompt, sampling=Sampling(**sampling)))[0]]
 
 
+def endless(engine: Engine) -> Engine:
+    """An engine whose model never says that it is done: random weights say so by chance."""
+    engine.tokenizer.stop_ids = frozenset()
+    return engine
+
+
 def test_max_tokens_ends_the_reply(tiny: Engine) -> None:
     """With LENGTH, and usage and timing to the token."""
     tokens, finish = run(tiny, Request(prompt=PROMPT, sampling=Sampling(max_tokens=7)))
@@ -88,7 +94,7 @@ def test_what_a_stop_string_held_back_is_shown_at_the_end(tiny: Engine) -> None:
 
 def test_a_full_context_ends_the_reply(tmp_path: Path) -> None:
     """Prompt and reply fill it to the last token; a prompt that leaves no room is refused with both numbers."""
-    engine = Engine.load(write_tiny_checkpoint(tmp_path, max_position_embeddings=64), dtype="float32")
+    engine = endless(Engine.load(write_tiny_checkpoint(tmp_path, max_position_embeddings=64), dtype="float32"))
     tokens, finish = run(engine, Request(prompt=PROMPT, sampling=Sampling(max_tokens=500)))
     assert (len(tokens), finish.reason) == (44, FinishReason.LENGTH)
     with pytest.raises(ContextTooLong, match="prompt of 64 tokens, expected fewer than this model's 64") as caught:
@@ -130,7 +136,7 @@ def test_cancelling_stops_inside_a_long_prompt(tiny: Engine, monkeypatch: pytest
 def test_a_deadline_cancels(tiny_path: Path) -> None:
     """Before the first token if it has passed already, else between tokens."""
     clock = TickingClock()
-    engine = Engine.load(tiny_path, dtype="float32", clock=clock)
+    engine = endless(Engine.load(tiny_path, dtype="float32", clock=clock))
     past = run(engine, Request(prompt=PROMPT, deadline_unix_ms=0))
     assert (past[0], past[1].reason) == ([], FinishReason.CANCELLED)
     request = Request(prompt=PROMPT, sampling=Sampling(max_tokens=500), deadline_unix_ms=clock.now_ms + 20)

@@ -40,7 +40,8 @@ def load(folder: Path, dtype: torch.dtype = torch.float32) -> Llama:
 def logits(model: Llama, ids: torch.Tensor, *chunks: int) -> torch.Tensor:
     """Scores of every position, computed in chunks of these lengths."""
     cache = model.new_cache()
-    return torch.cat([model.logits(model.forward(part, cache)) for part in ids.split(list(chunks or (len(ids),)))])
+    parts = torch.split(ids, list(chunks or (len(ids),)))
+    return torch.cat([model.logits(model.forward(part, cache)) for part in parts])
 
 
 @pytest.mark.parametrize("overrides", VARIANTS.values(), ids=VARIANTS)

@@ -48,7 +48,8 @@ from antiphon.schemas.inference import (
 from antiphon.schemas.task import ErrorInfo
 
 Ask = Callable[..., GenerateRequest]
-PACE = Pace(sign_s=0.05, silence_s=0.3, coalesce_s=0.01, accept_s=0.5, answer_s=0.5, grace_s=0.1)
+PACE = Pace(sign_s=0.05, silence_s=0.5, coalesce_s=0.01, accept_s=0.5, answer_s=0.5, grace_s=0.1)
+CALM = Pace(coalesce_s=0.01)  # for what is not about silence, so that a busy machine changes nothing
 SUBJECT = subjects.model("default", "m")
 LONG = " ".join(f"word{number}" for number in range(1_000))
 
@@ -75,9 +76,11 @@ async def far(carrier: MemoryServer) -> AsyncGenerator[MemoryBus, None]:
     await bus.close()
 
 
-async def serve(bus: MemoryBus, model: ScriptedModel, *, concurrency: int = 4, waiting: int = 4) -> ModelServer:
+async def serve(
+    bus: MemoryBus, model: ScriptedModel, *, concurrency: int = 4, waiting: int = 4, pace: Pace = CALM
+) -> ModelServer:
     """A started server of ``model``."""
-    server = ModelServer(bus, "default", "m", model, node="n1", concurrency=concurrency, waiting=waiting, pace=PACE)
+    server = ModelServer(bus, "default", "m", model, node="n1", concurrency=concurrency, waiting=waiting, pace=pace)
     await server.start()
     return server
 
@@ -100,7 +103,7 @@ async def test_nobody_serving_is_said_at_once(near: MemoryBus, ask: Ask) -> None
 
 async def test_a_killed_server_hangs_nobody(near: MemoryBus, far: MemoryBus, ask: Ask) -> None:
     """A server that dies mid-reply without a word is given up after the silence."""
-    server = await serve(far, ScriptedModel([LONG], token_s=0.01))
+    server = await serve(far, ScriptedModel([LONG], token_s=0.01), pace=PACE)
     model = BusModel(near, "default", "m", pace=PACE)
     async with aclosing(model.generate(ask(max_tokens=500))) as stream:
         assert isinstance(await anext(stream), TextChunk)
@@ -158,7 +161,7 @@ async def test_kill_minus_nine_hangs_nobody(tmp_path: Path, ask: Ask) -> None:
 
 async def test_a_slow_reply_is_not_taken_for_dead(near: MemoryBus, far: MemoryBus, ask: Ask) -> None:
     """Signs of life carry a request over a silence longer than the bound, also while it waits for a slot."""
-    server = await serve(far, ScriptedModel(lambda _: "one two", token_s=0.4), concurrency=1)
+    server = await serve(far, ScriptedModel(lambda _: "one two", token_s=0.4), concurrency=1, pace=PACE)
     model = BusModel(near, "default", "m", pace=PACE)
     replies = await asyncio.gather(collect(model.generate(ask())), collect(model.generate(ask())))
     assert [reply.text for reply in replies] == ["one two", "one two"]
@@ -171,7 +174,7 @@ async def test_a_slow_reply_is_not_taken_for_dead(near: MemoryBus, far: MemoryBu
 async def test_a_vanished_reader_is_noticed(near: MemoryBus, far: MemoryBus, ask: Ask) -> None:
     """Generation for a client that died without a word stops after the silence."""
     instance = ScriptedModel([LONG], token_s=0.01)
-    server = await serve(far, instance)
+    server = await serve(far, instance, pace=PACE)
     model = BusModel(near, "default", "m", pace=PACE)
     stream = model.generate(ask(max_tokens=900))
     await anext(stream)
@@ -186,7 +189,7 @@ async def test_a_vanished_reader_is_noticed(near: MemoryBus, far: MemoryBus, ask
 async def test_closing_a_server_tells_its_readers(near: MemoryBus, far: MemoryBus, ask: Ask) -> None:
     """Everybody who waits is answered, those without a slot too; closing twice is as good as once."""
     server = await serve(far, ScriptedModel(lambda _: LONG, token_s=0.01), concurrency=1)
-    model = BusModel(near, "default", "m", pace=PACE)
+    model = BusModel(near, "default", "m", pace=CALM)
     reading = [asyncio.create_task(collect(model.generate(ask(max_tokens=900)))) for _ in range(3)]
     await until(lambda: server.active == 1)
     await server.close()
@@ -199,7 +202,7 @@ async def test_closing_a_server_tells_its_readers(near: MemoryBus, far: MemoryBu
 async def test_a_full_server_refuses(near: MemoryBus, far: MemoryBus, ask: Ask) -> None:
     """What waits is bounded; the refusal is retryable and says when."""
     server = await serve(far, ScriptedModel(lambda _: LONG, token_s=0.01), concurrency=1, waiting=1)
-    model = BusModel(near, "default", "m", pace=PACE)
+    model = BusModel(near, "default", "m", pace=CALM)
     reading = [asyncio.create_task(collect(model.generate(ask(max_tokens=900)))) for _ in range(3)]
     done, waiting = await asyncio.wait(reading, return_when=asyncio.FIRST_COMPLETED, timeout=5)
     (refused,) = done
@@ -214,7 +217,7 @@ async def test_a_full_server_refuses(near: MemoryBus, far: MemoryBus, ask: Ask) 
 
 async def test_a_deadline_passes_while_waiting_for_a_slot(near: MemoryBus, far: MemoryBus, ask: Ask) -> None:
     """A request that never got a slot ends as cancelled, with nothing used."""
-    server = await serve(far, ScriptedModel(lambda _: LONG, token_s=0.01), concurrency=1)
+    server = await serve(far, ScriptedModel(lambda _: LONG, token_s=0.01), concurrency=1, pace=PACE)
     model = BusModel(near, "default", "m", pace=PACE)
     async with aclosing(model.generate(ask(max_tokens=900))) as first:
         await anext(first)
@@ -230,15 +233,15 @@ async def test_a_deadline_passes_while_waiting_for_a_slot(near: MemoryBus, far: 
     [
         (ContextTooLong("9 tokens, takes 4", input_tokens=9), ContextTooLong, "9 tokens"),
         (ModelUnavailable("loading"), ModelUnavailable, "loading"),
-        (ConfigurationError("no key"), ModelUnavailable, "ConfigurationError: no key"),
+        (ConfigurationError("no key"), ModelError, "ConfigurationError: no key"),
     ],
 )
 async def test_the_instances_errors_reach_the_reader(
     near: MemoryBus, far: MemoryBus, ask: Ask, error: ModelError, expected: type[ModelError], words: str
 ) -> None:
-    """After the chunks that came before them, with type and details; what is no ModelError is the server's fault."""
+    """After the chunks that came before them, with type and details; what is no ModelError becomes one."""
     server = await serve(far, ScriptedModel([Scripted(text="so far", error=error)]))
-    model = BusModel(near, "default", "m", pace=PACE)
+    model = BusModel(near, "default", "m", pace=CALM)
     came: list[Chunk] = []
     with pytest.raises(ModelError, match=words) as raised:
         async with aclosing(model.generate(ask())) as stream:
@@ -249,10 +252,25 @@ async def test_the_instances_errors_reach_the_reader(
     await server.close()
 
 
+async def test_a_crash_in_the_instance_is_answered(
+    near: MemoryBus, far: MemoryBus, ask: Ask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The reader gets a retryable error that names the node, and the log there has the traceback."""
+
+    def crash(request: GenerateRequest) -> str:
+        raise ZeroDivisionError("oops")
+
+    server = await serve(far, ScriptedModel(crash))
+    with pytest.raises(ModelUnavailable, match=r"on n1 failed \(ZeroDivisionError: oops\)"):
+        await collect(BusModel(near, "default", "m", pace=CALM).generate(ask()))
+    assert "model_request_failed" in capsys.readouterr().out
+    await server.close()
+
+
 async def test_embeddings_and_capabilities_travel(near: MemoryBus, far: MemoryBus) -> None:
     """Plain requests with typed answers."""
     server = await serve(far, ScriptedModel([], embed=lambda text: [float(len(text))], context_tokens=7))
-    model = BusModel(near, "default", "m", pace=PACE)
+    model = BusModel(near, "default", "m", pace=CALM)
     assert (await model.embed(embed("ab", "c"))).vectors == ((2.0,), (1.0,))
     assert (await model.capabilities()).context_tokens == 7
     await server.close()
@@ -261,7 +279,7 @@ async def test_embeddings_and_capabilities_travel(near: MemoryBus, far: MemoryBu
 async def test_chunks_are_coalesced(near: MemoryBus, far: MemoryBus, ask: Ask) -> None:
     """A fast reply does not cost a message a token."""
     server = await serve(far, ScriptedModel([LONG]))
-    model = BusModel(near, "default", "m", pace=PACE)
+    model = BusModel(near, "default", "m", pace=CALM)
     batches: list[Delivery] = []
 
     async def count(delivery: Delivery) -> None:
@@ -279,7 +297,7 @@ async def test_batches_too_large_for_the_bus_are_halved(ask: Ask) -> None:
     carrier = MemoryServer(max_payload=4_096)
     near, far = MemoryBus(carrier), MemoryBus(carrier)
     server = await serve(far, ScriptedModel([LONG]))
-    reply = await collect(BusModel(near, "default", "m", pace=PACE).generate(ask(max_tokens=1_000)))
+    reply = await collect(BusModel(near, "default", "m", pace=CALM).generate(ask(max_tokens=1_000)))
     assert reply.text == LONG
     await server.close()
     await near.close()
@@ -291,7 +309,7 @@ async def test_what_is_too_large_for_the_bus_is_said(ask: Ask) -> None:
     carrier = MemoryServer(max_payload=4_096)
     near, far = MemoryBus(carrier), MemoryBus(carrier)
     server = await serve(far, ScriptedModel(["x" * 5_000]))
-    model = BusModel(near, "default", "m", pace=PACE)
+    model = BusModel(near, "default", "m", pace=CALM)
     with pytest.raises(InvalidRequest, match="shorten"):
         await collect(model.generate(ask("x" * 5_000)))
     with pytest.raises(ModelError, match="one chunk is too large"):
@@ -307,10 +325,10 @@ async def test_a_server_span_is_a_child_of_the_readers(near: MemoryBus, far: Mem
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     tracer = provider.get_tracer("test")
-    server = ModelServer(far, "default", "m", ScriptedModel(["hi"]), node="n1", tracer=tracer, pace=PACE)
+    server = ModelServer(far, "default", "m", ScriptedModel(["hi"]), node="n1", tracer=tracer, pace=CALM)
     await server.start()
     with tracer.start_as_current_span("reader") as reader:
-        await collect(BusModel(near, "default", "m", pace=PACE).generate(ask(run="run-1")))
+        await collect(BusModel(near, "default", "m", pace=CALM).generate(ask(run="run-1")))
     await server.close()
     (span,) = [span for span in exporter.get_finished_spans() if span.name == "process antiphon.{tenant}.model.{model}"]
     assert span.kind is SpanKind.CONSUMER
@@ -341,7 +359,7 @@ async def test_a_bad_request_is_answered(
     assert answer.headers[ERROR] == expected
     assert ErrorInfo.model_validate_json(answer.body).message
     await near.publish(SUBJECT, encode(ask()))  # nobody to answer
-    assert (await collect(BusModel(near, "default", "m", pace=PACE).generate(ask()))).text == "hi"
+    assert (await collect(BusModel(near, "default", "m", pace=CALM).generate(ask()))).text == "hi"
     await server.close()
 
 
@@ -389,7 +407,7 @@ async def test_an_answer_that_is_none_is_unavailable(
     """A server of another version or make gives a typed error."""
     await fake(far, accept=accept, error=error)
     with pytest.raises(ModelUnavailable):
-        await collect(BusModel(near, "default", "m", pace=PACE).generate(ask()))
+        await collect(BusModel(near, "default", "m", pace=CALM).generate(ask()))
 
 
 async def test_a_server_that_does_not_accept_is_given_up(near: MemoryBus, far: MemoryBus, ask: Ask) -> None:

@@ -168,7 +168,7 @@ def test_a_reader_sees_each_write_while_the_writer_is_open(make: Any, put: Any, 
 
 def test_a_reader_cannot_write(store: Store, path: Path) -> None:
     """The file is opened read-only."""
-    with Reader.open(path)._pool.connection() as connection, pytest.raises(sqlite3.OperationalError, match="readonly"):
+    with pytest.raises(ConfigurationError, match="readonly"), Reader.open(path)._pool.connection() as connection:
         connection.execute("DELETE FROM runs")
 
 

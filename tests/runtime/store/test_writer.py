@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from antiphon.runtime.bus.base import StreamSpec
 from antiphon.runtime.bus.memory import MemoryBus
+from antiphon.runtime.bus.topology import FINDINGS, TELEMETRY
 from antiphon.runtime.clock import SystemClock
 from antiphon.runtime.store import writer as subject
 from antiphon.runtime.store.query import Reader, RunFilter
 from antiphon.runtime.store.sqlite import Store, Written
-from antiphon.runtime.store.writer import FINDINGS_STREAM, TELEMETRY_STREAM, StoreWriter
+from antiphon.runtime.store.writer import StoreWriter
 from antiphon.runtime.telemetry.codec import encode
 from antiphon.schemas import subjects
 from antiphon.schemas.finding import Finding, FindingState, Grade, Remedy
@@ -54,8 +54,8 @@ class Heard:
 @pytest.fixture
 async def bus() -> AsyncIterator[MemoryBus]:
     bus = MemoryBus()
-    for name, kind in ((TELEMETRY_STREAM, subjects.Kind.TELEMETRY), (FINDINGS_STREAM, subjects.Kind.FINDING)):
-        await bus.streams.ensure(StreamSpec(name=name, subjects=(subjects.every(kind),), max_bytes=0))
+    for stream in (TELEMETRY, FINDINGS):
+        await bus.streams.ensure(stream)
     yield bus
     await bus.close()
 

@@ -70,7 +70,9 @@ def test_a_full_model_downstream_makes_more_slots_useless(traced: "type[Traced]"
                 span,
                 begin,
                 begin + 199,
-                **{"antiphon.pool.id": "model:m@n1", "antiphon.pool.capacity": 1, "antiphon.pool.active": 1},
+                antiphon__pool__id="model:m@n1",
+                antiphon__pool__capacity=1,
+                antiphon__pool__active=1,
             )
         found.append(trace)
     assert look(found).of("P17") == []

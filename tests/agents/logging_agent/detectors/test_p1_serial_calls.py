@@ -34,7 +34,9 @@ def serial(trace: "Traced", root: SpanRecord, **kwargs: Any) -> None:
             done,
             start,
             start + 200,
-            **{"antiphon.pool.id": "model:m@n1", "antiphon.pool.capacity": 8, "antiphon.pool.active": 4},
+            antiphon__pool__id="model:m@n1",
+            antiphon__pool__capacity=8,
+            antiphon__pool__active=4,
         )
 
 
@@ -101,7 +103,7 @@ def _unrecorded(trace: "Traced", root: SpanRecord) -> None:
 
 def _inferred(trace: "Traced", root: SpanRecord) -> None:
     for i in range(4):
-        trace.tool(root, "look", 100 + 200 * i, 300 + 200 * i, causes=[], **{"antiphon.msg.causes_inferred": True})
+        trace.tool(root, "look", 100 + 200 * i, 300 + 200 * i, causes=[], antiphon__msg__causes_inferred=True)
 
 
 def _model_between(trace: "Traced", root: SpanRecord) -> None:

@@ -70,7 +70,9 @@ def test_a_duplicate_call_takes_its_whole_subtree_along(traced: "type[Traced]", 
                 "translator.translate",
                 start,
                 start + 600,
-                **{"antiphon.input.sha256": "x", "antiphon.result.sha256": "y", "antiphon.deterministic": True},
+                antiphon__input__sha256="x",
+                antiphon__result__sha256="y",
+                antiphon__deterministic=True,
             )
             trace.model(done, start + 50, start + 550, content="q")
 
@@ -129,7 +131,8 @@ def _peer_that_writes(trace: "Traced", root: SpanRecord) -> None:
             "clerk.file",
             start,
             start + 600,
-            **{"antiphon.input.sha256": "x", "antiphon.deterministic": True},
+            antiphon__input__sha256="x",
+            antiphon__deterministic=True,
         )
         trace.tool(done, "store", start + 50, start + 100, effect="write")
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def runs(
-    traced: "type[Traced]", count: int, *, tokens: int = 2_000, volatile: bool = True, **kwargs: Any
+    traced: "type[Traced]", count: int, *, tokens: int = 2_000, volatile: bool = True, **others: Any
 ) -> "list[Traced]":
     """Runs of one model call each: 100 bytes of date, 1,700 of tools, 200 of question; prefill 1 ms a token."""
     found = []
@@ -30,7 +30,7 @@ def runs(
             "antiphon.prompt.block_hashes": blocks,
             "antiphon.model.prefill_s": (tokens + 100 * (number % 5)) / 1_000,
         }
-        attributes.update(kwargs)
+        attributes.update({key.replace("__", "."): value for key, value in others.items()})
         trace.model(root, 50, 50 + service_ms, tokens=tokens + 100 * (number % 5), **attributes)
         found.append(trace)
     return found
@@ -61,7 +61,7 @@ def test_nineteen_calls_are_a_candidate_without_a_saving(traced: "type[Traced]",
 
 def test_per_block_hashes_alone_are_enough(traced: "type[Traced]", look: "Look") -> None:
     """Without segments, equal later blocks show the shared content."""
-    found = runs(traced, 30, **{"antiphon.prompt.segments": None})
+    found = runs(traced, 30, antiphon__prompt__segments=None)
     for number, trace in enumerate(found):
         call = trace.spans[-1]
         call.attributes["antiphon.prompt.block_hashes"] = [f"date{number}", *"abcdef"]
@@ -72,7 +72,7 @@ def test_per_block_hashes_alone_are_enough(traced: "type[Traced]", look: "Look")
 
 def test_without_prefill_times_only_tokens_are_claimed(traced: "type[Traced]", look: "Look") -> None:
     """No prefill law, no seconds."""
-    finding = look(runs(traced, 30, **{"antiphon.model.prefill_s": None})).one("P8")
+    finding = look(runs(traced, 30, antiphon__model__prefill_s=None)).one("P8")
     assert finding.saving is not None
     assert finding.saving.tokens is not None
     assert finding.saving.latency_s is None
@@ -122,4 +122,4 @@ def test_alternating_templates_are_left_alone(traced: "type[Traced]", look: "Loo
 
 def test_what_the_cache_served_anyway_is_not_claimed(traced: "type[Traced]", look: "Look") -> None:
     """An instance that reports a full hit has nothing to gain."""
-    assert look(runs(traced, 40, **{"gen_ai.usage.cache_read.input_tokens": 2_400})).of("P8") == []
+    assert look(runs(traced, 40, gen_ai__usage__cache_read__input_tokens=2_400)).of("P8") == []

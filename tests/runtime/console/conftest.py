@@ -1,0 +1,170 @@
+"""A store with one small run, and the console over it."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from antiphon.runtime.clock import SystemClock
+from antiphon.runtime.console.app import create_app
+from antiphon.runtime.console.feed import LiveFeed
+from antiphon.runtime.store.query import Reader
+from antiphon.runtime.store.sqlite import Received, Store
+from antiphon.schemas.node import AgentCard, NodeCard
+from antiphon.schemas.telemetry import LogRecord, SpanEvent, SpanLink, SpanRecord, TelemetryBatch
+
+S = 1_000_000_000
+START = 1_700_000_000 * S
+TOKEN = "0123456789abcdef"
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+class Make:
+    """Spans of run r1: planner asks writer; writer calls a model and a tool; critic joins both."""
+
+    start_ns = START
+    hostile = HOSTILE
+
+    def span(
+        self, number: int, parent: int | None, at_s: float, took_s: float, attributes: dict[str, Any], **more: Any
+    ) -> SpanRecord:
+        start = START + int(at_s * S)
+        return SpanRecord(
+            trace_id=b"\x01" * 16,
+            span_id=number.to_bytes(8),
+            parent_id=None if parent is None else parent.to_bytes(8),
+            start_ns=start,
+            end_ns=start + int(took_s * S) if took_s else 0,
+            attributes={"antiphon.run": "r1", **attributes},
+            **{"name": f"step {number}", **more},
+        )
+
+    def send(
+        self, number: int, parent: int | None, to: str, at_s: float, took_s: float, op: str = "call"
+    ) -> SpanRecord:
+        attributes = {"antiphon.operation": op, "messaging.destination.name": f"antiphon.default.task.{to}"}
+        return self.span(number, parent, at_s, took_s, attributes, kind=3, name="publish …")
+
+    def handle(
+        self, number: int, parent: int | None, to: str, at_s: float, took_s: float, wait_s: float = 0, **more: Any
+    ) -> SpanRecord:
+        agent, handler = to.split(".")
+        dequeued = START + int(at_s * S)
+        attributes = {
+            "antiphon.agent": agent,
+            "antiphon.handler": handler,
+            "antiphon.task": f"t{number}",
+            "antiphon.attempt": 1,
+            "antiphon.queue.enter_ns": dequeued - int(wait_s * S),
+            "antiphon.queue.dequeue_ns": dequeued,
+            **more.pop("attributes", {}),
+        }
+        return self.span(number, parent, at_s, took_s, attributes, kind=4, name="process …", **more)
+
+    def chat(self, number: int, parent: int, at_s: float) -> SpanRecord:
+        """One second: 0.1 waiting, 0.2 prefill, 0.5 decode; 100 tokens in, 40 of them cached, 7 out."""
+        attributes = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.request.model": "m",
+            "gen_ai.usage.input_tokens": 100,
+            "gen_ai.usage.output_tokens": 7,
+            "gen_ai.usage.cache_read.input_tokens": 40,
+            "antiphon.model.queue_s": 0.1,
+            "antiphon.model.prefill_s": 0.2,
+            "antiphon.model.decode_s": 0.5,
+        }
+        return self.span(number, parent, at_s, 1, attributes, kind=2, name="chat m")
+
+    def run(self) -> list[SpanRecord]:
+        """Eight spans, 10 s."""
+        tool = {"gen_ai.operation.name": "execute_tool", "evil": HOSTILE}
+        join = [SpanLink(trace_id=b"\x01" * 16, span_id=(4).to_bytes(8))]
+        failed = self.handle(
+            8,
+            7,
+            "critic.review",
+            8,
+            1,
+            status=2,
+            status_message=HOSTILE,
+            links=join,
+            attributes={"antiphon.attempt": 2},
+        )
+        failed.events.append(SpanEvent(name="exception", unix_ns=START, attributes={"exception.message": HOSTILE}))
+        return [
+            self.send(1, None, "planner.plan", 0, 0.1, op="submit"),
+            self.handle(2, 1, "planner.plan", 0.5, 9.5),
+            self.send(3, 2, "writer.write", 1, 6),
+            self.handle(4, 3, "writer.write", 3, 4, wait_s=2),
+            self.chat(5, 4, 4),
+            self.span(6, 4, 5.5, 0.5, tool, name="execute_tool search"),
+            self.send(7, 2, "critic.review", 7.5, 2),
+            failed,
+        ]
+
+
+@pytest.fixture
+def make() -> Make:
+    return Make()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store.open(tmp_path / "store.db", clock=SystemClock())
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def put(store: Store) -> Callable[..., None]:
+    """Store spans and logs as the next batch."""
+    count = iter(range(1, 1_000_000))
+
+    def write(*spans: SpanRecord, logs: tuple[LogRecord, ...] = ()) -> None:
+        batch = TelemetryBatch(node="a", sequence=next(count), spans=list(spans), logs=list(logs))
+        store.write([Received(batch=batch)])
+
+    return write
+
+
+@pytest.fixture
+def reader(store: Store) -> Iterator[Reader]:
+    reader = Reader.open(store.path)
+    yield reader
+    reader.close()
+
+
+@pytest.fixture
+def live() -> Iterator[LiveFeed]:
+    live = LiveFeed(SystemClock(), heartbeat_s=0.02)
+    yield live
+    live.close()
+
+
+async def _directory() -> tuple[list[NodeCard], list[AgentCard]]:
+    node = NodeCard(
+        node="a", kind="node", host="h", pid=1, version="0", agents=("writer",), models=(), started_unix_ms=1
+    )
+    return [node], [AgentCard(name="writer", version="1", description=HOSTILE, handlers=(), slots=2)]
+
+
+@pytest.fixture
+def app(reader: Reader, live: LiveFeed) -> Any:
+    return create_app(reader, _directory, TOKEN, live)
+
+
+@pytest.fixture
+async def anonymous(app: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """A browser without the token."""
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:7000") as client:
+        yield client
+
+
+@pytest.fixture
+async def client(anonymous: httpx.AsyncClient) -> httpx.AsyncClient:
+    """A program with the token."""
+    anonymous.headers["authorization"] = f"Bearer {TOKEN}"
+    return anonymous

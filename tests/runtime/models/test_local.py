@@ -1,0 +1,277 @@
+"""The engine behind the seam: queue, streaming, cancellation, errors."""
+
+import asyncio
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from antiphon.runtime.engine.engine import Engine
+from antiphon.runtime.engine.testing import write_tiny_checkpoint
+from antiphon.runtime.errors import (
+    ContextTooLong,
+    InvalidRequest,
+    MissingExtra,
+    ModelFileError,
+    ModelUnavailable,
+)
+from antiphon.runtime.models.local import LocalModel
+from antiphon.schemas.inference import (
+    Chunk,
+    EmbedRequest,
+    Finish,
+    FinishReason,
+    GenerateRequest,
+    OutputSchema,
+    Role,
+    Sampling,
+    TextChunk,
+    ToolSpec,
+    turn,
+)
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"ok": {"type": "boolean"}},
+    "required": ["ok"],
+    "additionalProperties": False,
+}
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random checkpoint with room for long replies."""
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("tiny"), max_position_embeddings=8192)
+
+
+@pytest.fixture
+async def model(path: Path) -> AsyncIterator[LocalModel]:
+    """An instance for which two requests at most may wait."""
+    instance = LocalModel("tiny", path, dtype="float32", max_waiting=2)
+    yield instance
+    await instance.close()
+
+
+class Gate:
+    """Holds the engine between tokens until opened, and counts the tokens it let out."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.open = threading.Event()
+        self.started = threading.Event()
+        self.tokens = 0
+        self.order: list[int] = []
+        real = Engine.generate
+
+        def held(engine: Engine, request: Any, cancelled: Any = None) -> Iterator[Any]:
+            self.order.append(request.sampling.max_tokens)
+            for event in real(engine, request, cancelled):
+                yield event
+                self.tokens += 1
+                self.started.set()
+                assert self.open.wait(10), "the test never opened the gate"
+
+        monkeypatch.setattr(Engine, "generate", held)
+
+    async def running(self) -> None:
+        """Wait until a request is inside."""
+        assert await asyncio.to_thread(self.started.wait, 10)
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    """Closed until the test opens it, and open at the end whatever happens."""
+    held = Gate(monkeypatch)
+    yield held
+    held.open.set()
+
+
+def request(text: str = "hi", **fields: Any) -> GenerateRequest:
+    """One short question; ``max_tokens`` and the like go to the sampling."""
+    sampling = {name: fields.pop(name) for name in list(fields) if name in Sampling.model_fields}
+    conversation = (turn(Role.USER, text),)
+    return GenerateRequest(
+        model="tiny", conversation=conversation, sampling=Sampling(**{"max_tokens": 8, **sampling}), **fields
+    )
+
+
+async def collect(model: LocalModel, asked: GenerateRequest) -> tuple[str, Finish]:
+    """Text and end of a reply."""
+    chunks: list[Chunk] = [chunk async for chunk in model.generate(asked)]
+    *texts, finish = chunks
+    assert isinstance(finish, Finish)
+    return "".join(chunk.text for chunk in texts if isinstance(chunk, TextChunk)), finish
+
+
+def test_importing_it_does_not_import_torch() -> None:
+    """A node without local models starts without the engine's packages."""
+    code = "import sys, antiphon.runtime.models.local, antiphon.runtime.models.pull; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-P", "-c", code], check=True, timeout=60)
+
+
+async def test_a_reply_is_text_and_one_finish(model: LocalModel) -> None:
+    """Greedy replies repeat, and the end carries name, usage and every timing."""
+    text, finish = await collect(model, request())
+    assert (text, finish.usage.output_tokens) == ((await collect(model, request()))[0], 8)
+    assert (finish.reason, finish.model) == (FinishReason.LENGTH, "tiny")
+    assert finish.timing.queue_s is not None
+    assert finish.timing.prefill_s is not None
+    assert finish.timing.decode_s is not None
+
+
+async def test_capabilities_come_from_the_checkpoint(model: LocalModel) -> None:
+    """They are known, not guessed."""
+    found = await model.capabilities()
+    assert (found.model, found.context_tokens, found.structured_output) == ("tiny", 8192, True)
+    assert (found.tools, found.embeddings, found.deterministic) == (False, False, True)
+
+
+async def test_an_output_schema_constrains_the_reply(model: LocalModel) -> None:
+    """Even random weights answer in JSON that fits, or run out of tokens and say LENGTH."""
+    output = OutputSchema(name="Ok", json_schema=SCHEMA)
+    text, finish = await collect(model, request(output=output, max_tokens=20))
+    assert text in ('{"ok":true}', '{"ok":false}')
+    assert finish.reason is FinishReason.STOP
+    text, finish = await collect(model, request(output=output, max_tokens=3))
+    assert finish.reason is FinishReason.LENGTH
+    assert '{"ok"'.startswith(text)
+
+
+async def test_what_it_cannot_do_is_refused(model: LocalModel) -> None:
+    """Tools, embeddings, a broken schema, and a prompt beyond the context; the next request is answered."""
+    tool = ToolSpec(name="f", description="", parameters={"type": "object"})
+    with pytest.raises(InvalidRequest, match="found 1 tools"):
+        await collect(model, request(tools=(tool,)))
+    with pytest.raises(InvalidRequest, match="does not embed"):
+        await model.embed(EmbedRequest(model="tiny", texts=("x",)))
+    with pytest.raises(InvalidRequest, match="output schema"):
+        await collect(model, request(output=OutputSchema(name="x", json_schema={"type": "nonsense"})))
+    with pytest.raises(ContextTooLong, match="8192"):
+        await collect(model, request("long " * 3000))
+    assert (await collect(model, request()))[1].reason is FinishReason.LENGTH
+
+
+async def test_a_full_queue_refuses(model: LocalModel, gate: Gate) -> None:
+    """One runs, two wait, the next hears that it may try later; a reader who gives up makes room."""
+    readers = [asyncio.create_task(collect(model, request()))]
+    await gate.running()
+    readers += [asyncio.create_task(collect(model, request())) for _ in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(ModelUnavailable, match="2 requests wait already") as caught:
+        await collect(model, request())
+    assert caught.value.retryable
+    readers[1].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await readers[1]
+    readers.append(asyncio.create_task(collect(model, request())))
+    await asyncio.sleep(0)
+    gate.open.set()
+    assert len(await asyncio.gather(readers[0], *readers[2:])) == 3
+
+
+async def test_higher_priority_goes_first(model: LocalModel, gate: Gate) -> None:
+    """Then order of arrival; ``max_tokens`` tells the requests apart."""
+    readers = [asyncio.create_task(collect(model, request(max_tokens=1)))]
+    await gate.running()
+    for max_tokens, priority in ((2, 0), (3, 5)):
+        readers.append(asyncio.create_task(collect(model, request(max_tokens=max_tokens, priority=priority))))
+        await asyncio.sleep(0)
+    gate.open.set()
+    ends = await asyncio.gather(*readers)
+    assert gate.order == [1, 3, 2]
+    assert all(finish.timing.queue_s is not None and finish.timing.queue_s >= 0 for _, finish in ends)
+
+
+async def test_closing_the_generator_stops_within_one_token(model: LocalModel, gate: Gate) -> None:
+    """The engine computes at most the token it is at, and serves the next request."""
+    reply = model.generate(request(max_tokens=5000))
+    first = asyncio.create_task(anext(reply))
+    await gate.running()
+    gate.open.set()
+    await first
+    await reply.aclose()
+    let_out = gate.tokens
+    assert (await collect(model, request(max_tokens=2)))[1].usage.output_tokens == 2
+    assert gate.tokens < 5000
+    assert gate.tokens - let_out < 2500  # the reader's one event-loop turn, not the whole reply
+
+
+async def test_cancelling_the_readers_task_stops_it(model: LocalModel, gate: Gate) -> None:
+    """As closing does."""
+    reader = asyncio.create_task(collect(model, request(max_tokens=5000)))
+    await gate.running()
+    reader.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reader
+    before = gate.tokens
+    gate.open.set()
+    await collect(model, request(max_tokens=1))
+    assert gate.tokens - before <= 4  # the finish of the first, and one token and finish of the second
+
+
+async def test_a_deadline_ends_with_cancelled(model: LocalModel, gate: Gate) -> None:
+    """While it waits without usage, while it runs with what was used; neither is an error."""
+    soon_ms = time.time_ns() // 1_000_000 + 300
+    running = asyncio.create_task(collect(model, request(max_tokens=5000, deadline_unix_ms=soon_ms)))
+    await gate.running()
+    _, waiting = await collect(model, request(deadline_unix_ms=soon_ms))
+    assert (waiting.reason, waiting.usage.input_tokens) == (FinishReason.CANCELLED, 0)
+    gate.open.set()
+    _, finish = await running
+    assert finish.reason is FinishReason.CANCELLED
+    assert 1 <= finish.usage.output_tokens < 5000
+
+
+async def test_closing_fails_what_is_under_way(model: LocalModel, gate: Gate) -> None:
+    """The running, the waiting and every later request hear ModelUnavailable; closing twice is fine."""
+    readers = [asyncio.create_task(collect(model, request(max_tokens=5000)))]
+    await gate.running()
+    readers.append(asyncio.create_task(collect(model, request())))
+    await asyncio.sleep(0)
+    gate.open.set()
+    await model.close()
+    for reader in readers:
+        with pytest.raises(ModelUnavailable, match="tiny is closed"):
+            await reader
+    with pytest.raises(ModelUnavailable, match="tiny is closed"):
+        await collect(model, request())
+    await model.close()
+
+
+async def test_a_damaged_checkpoint_is_reported_and_tried_again(path: Path, tmp_path: Path) -> None:
+    """To every caller until it is mended."""
+    instance = LocalModel("tiny", tmp_path / "model", dtype="float32")
+    for _ in range(2):
+        with pytest.raises(ModelFileError, match="antiphon models pull"):
+            await collect(instance, request())
+    with pytest.raises(ModelFileError):
+        await instance.capabilities()
+    write_tiny_checkpoint(tmp_path / "model")
+    assert (await collect(instance, request()))[1].reason is FinishReason.LENGTH
+    await instance.close()
+
+
+async def test_a_missing_package_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the command that installs it."""
+    monkeypatch.setitem(sys.modules, "antiphon.runtime.engine.engine", None)
+    instance = LocalModel("tiny", path)
+    with pytest.raises(MissingExtra, match=r"pip install 'antiphon\[engine\]'"):
+        await collect(instance, request())
+    await instance.close()
+
+
+async def test_an_unexpected_failure_reaches_the_caller(model: LocalModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ModelUnavailable with its cause, and the worker lives on."""
+
+    def broken(*_: Any) -> Any:
+        raise MemoryError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "generate", broken)
+        with pytest.raises(ModelUnavailable, match="MemoryError: no room"):
+            await collect(model, request())
+    assert (await collect(model, request()))[1].reason is FinishReason.LENGTH
