@@ -5,8 +5,9 @@
     make demo ARGS="--model http://localhost:11434/v1#llama3.2"   any OpenAI-compatible server (Ollama, vLLM)
     make demo ARGS="--model path/to/folder"     any Llama-family folder of Hugging Face, or a GGUF file
 
-planner.digest reads the documents and hands one passage of each to the summarisers, together; the critic
-judges each summary; the editor writes the digest. Every hop is a message on NATS.
+planner.digest hands one passage of each document to the summarisers, together; then the critic judges one
+summary after the other, as first versions do, and the logging agent says what that costs; the editor writes
+the digest. Every hop is a message on NATS.
 """
 
 from antiphon import Agent, Context, Message, System, tool
@@ -131,20 +132,27 @@ async def digest(request: Documents, ctx: Context) -> Digest:
     """Plan, delegate, judge, edit."""
     await ctx.emit({"step": "plan", "documents": len(request.documents)})
 
-    async def one(document: Document) -> tuple[Summary, Verdict]:
+    async def summary_of(document: Document) -> Summary:
         passage = await ctx.tool(best_passage, document.text)
         summary = await ctx.call(summarise, Passage(title=document.title, text=passage))
         await ctx.emit({"step": "summarised", "title": document.title})
-        verdict = await ctx.call(judge, summary)
-        await ctx.emit({"step": "judged", "title": document.title, "faithful": verdict.faithful})
-        return summary, verdict
+        return summary
 
-    judged = await ctx.gather(*(one(document) for document in request.documents))
-    summaries = tuple(summary for summary, _ in judged)
+    summaries = await ctx.gather(*(summary_of(document) for document in request.documents))
+    doubted: list[str] = []
+    for summary in summaries:
+        verdict = await ctx.call(judge, summary)
+        await ctx.emit({"step": "judged", "title": summary.title})
+        if not verdict.faithful:
+            doubted.append(summary.title)
     await ctx.emit({"step": "edit"})
-    lead = await ctx.call(edit, Summaries(summaries=summaries))
-    doubted = tuple(summary.title for summary, verdict in judged if not verdict.faithful)
-    return Digest(headline=lead.headline, introduction=lead.introduction, summaries=summaries, doubted=doubted)
+    lead = await ctx.call(edit, Summaries(summaries=tuple(summaries)))
+    return Digest(
+        headline=lead.headline,
+        introduction=lead.introduction,
+        summaries=tuple(summaries),
+        doubted=tuple(doubted),
+    )
 
 
 system = System("digest", agents=[planner, summariser, critic, editor])

@@ -245,7 +245,9 @@ class Context:
             deadline_unix_ms=self.scope.deadline_unix_ms,
         )
         if self._host.telemetry.enabled:
-            operation.attributes[names.CAUSES] = self._lineage.causes(body) if self._lineage is not None else []
+            causes = self._lineage.causes(body) if self._lineage is not None else []
+            if causes is not None:
+                operation.attributes[names.CAUSES] = causes
         return operation
 
     async def perform(self, operation: Operation) -> Outcome:

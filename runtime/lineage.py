@@ -11,36 +11,40 @@ from typing import Any
 import msgspec
 
 GRAM = 12
-MAX_TEXT = 32_768  # characters of one text that are looked at; a cap may miss a cause, never invent one
+MAX_TEXT = 32_768  # characters of one text that are looked at
 
 
 class Lineage:
     """Results of one handler run, by 12-character runs. Memory is bounded by MAX_TEXT per text."""
 
-    __slots__ = ("_grams", "_known")
+    __slots__ = ("_clipped", "_grams", "_known")
 
     def __init__(self, own_input: bytes) -> None:
+        self._clipped = False
         self._known = {gram for text in texts(own_input) for gram in _grams(text)}
         self._grams: dict[str, str] = {}
 
     def record(self, operation: str, result: bytes) -> None:
         """Remember what ``operation`` (a span id) returned; a later operation with the same text takes over."""
         for text in texts(result):
+            self._clipped |= len(text) > MAX_TEXT
             for gram in _grams(text):
                 if gram not in self._known:
                     self._grams[gram] = operation
 
-    def causes(self, request: bytes) -> list[str]:
-        """The operations whose results share a run of 12 characters with ``request``, in order of appearance."""
-        if not self._grams:
-            return []
+    def causes(self, request: bytes) -> list[str] | None:
+        """The operations whose results share a run of 12 characters with ``request``, in order of appearance.
+
+        None: a text was too long to be looked at whole, so an empty list would prove nothing.
+        """
         found: dict[str, None] = {}
         for text in texts(request):
+            self._clipped |= len(text) > MAX_TEXT
             for gram in _grams(text):
                 operation = self._grams.get(gram)
                 if operation is not None:
                     found[operation] = None
-        return list(found)
+        return None if self._clipped else list(found)
 
 
 def texts(body: bytes) -> Iterator[str]:

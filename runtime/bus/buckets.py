@@ -10,8 +10,8 @@ from antiphon.runtime.bus.base import Bucket, Entry, StoredMessage
 from antiphon.runtime.bus.core import Core
 from antiphon.runtime.bus.jetstream import NatsStreams
 from antiphon.runtime.bus.keys import check_bucket, check_key
-from antiphon.runtime.bus.memory_buckets import key_conflict
 from antiphon.runtime.bus.pull import Puller
+from antiphon.runtime.bus.refusals import closed, key_conflict
 from antiphon.runtime.errors import BusUnavailable, Conflict
 
 _NS = 1_000_000_000
@@ -32,7 +32,7 @@ class NatsBuckets:
         self._streams = streams
 
     async def open(self, name: str, *, ttl_s: float = 0.0) -> Bucket:
-        """The bucket, created if missing."""
+        """The bucket, created if missing; without ``ttl_s`` one that is there keeps its own."""
         check_bucket(name)
         await self._streams.ensure_config(_config(name, ttl_s), owes_work=False)
         return NatsBucket(self._core, self._streams, name)
@@ -112,6 +112,8 @@ class NatsBucket:
                         yield entry
             finally:
                 await watcher.stop()
+            if self._core.closed:
+                raise closed()
             await asyncio.sleep(_RETRY_S)
 
     def _entry(self, message: StoredMessage) -> Entry:
@@ -200,15 +202,14 @@ def _config(name: str, ttl_s: float) -> dict[str, Any]:
         "storage": "file",
         "discard": "new",
         "max_bytes": _LIMIT,
-        "max_age": int(ttl_s * _NS),
         "max_msgs": -1,
         "max_msgs_per_subject": 1,
-        "duplicate_window": int(min(120.0, ttl_s or 120.0) * _NS),
         "allow_direct": True,
         "allow_rollup_hdrs": True,
         "deny_delete": True,
         "allow_msg_ttl": True,
         "subject_delete_marker_ttl": int(_MARKER_S * _NS),
+        **({"max_age": int(ttl_s * _NS), "duplicate_window": int(min(120.0, ttl_s) * _NS)} if ttl_s else {}),
     }
 
 

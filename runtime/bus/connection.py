@@ -11,7 +11,8 @@ from antiphon.runtime.bus.base import Headers
 from antiphon.runtime.bus.client import Client
 from antiphon.runtime.bus.matching import check_subject
 from antiphon.runtime.bus.parser import Sink
-from antiphon.runtime.bus.wire import encode_headers, encode_status, frame, too_large
+from antiphon.runtime.bus.refusals import closed, too_large
+from antiphon.runtime.bus.wire import encode_headers, encode_status, frame
 from antiphon.runtime.errors import BusUnavailable, ConfigurationError
 
 _log = structlog.get_logger(__name__)
@@ -36,12 +37,12 @@ class Connection:
         self._client = Client()
         self._direct = False
         self._ready = False
-        self._closing = False
-        self._reconnects: dict[Callable[[], None], None] = {}
+        self.closing = False
+        self._interruptions: dict[Callable[[], None], None] = {}
         self._quiet_until: dict[str, float] = {}
         self._last_error = "no answer"
         loop = asyncio.get_running_loop()
-        self._refused: asyncio.Future[None] = loop.create_future()
+        self._refused: asyncio.Future[str] = loop.create_future()
         self._returned: asyncio.Future[None] = loop.create_future()
 
     @classmethod
@@ -66,12 +67,15 @@ class Connection:
         """Whether the server is there at this moment."""
         return bool(self._client.is_connected)
 
-    def on_reconnect(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call ``callback`` after each reconnect, until the returned function is called."""
-        self._reconnects[callback] = None
+    def on_interruption(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call ``callback`` after each reconnect and on closing, until the returned function is called.
+
+        What the server had promised before (pulls, answers of several messages) will not come any more.
+        """
+        self._interruptions[callback] = None
 
         def forget() -> None:
-            self._reconnects.pop(callback, None)
+            self._interruptions.pop(callback, None)
 
         return forget
 
@@ -84,7 +88,7 @@ class Connection:
         if size > client._max_payload:
             raise too_large(subject, size, self.max_payload)
         if client._status == Client.CLOSED:
-            raise BusUnavailable(f"the connection to {self.url} is closed")
+            raise closed()
         if client._pending_data_size > _BUFFER:
             await self._wait_for_room()
         if self._direct:
@@ -117,15 +121,16 @@ class Connection:
 
     async def close(self) -> None:
         """Flush what can be flushed and disconnect. Idempotent."""
-        if self._closing:
+        if self.closing:
             return
-        self._closing = True
+        self.closing = True
         if self.connected:
             try:
                 await self.flush()
             except BusUnavailable as error:
                 _log.warning("bus_closed_unflushed", url=self.url, error=error.message)
         await self._close_client()
+        self._interrupt()
 
     def unavailable(self, what: str, error: Exception | None = None) -> BusUnavailable:
         """The error that says what failed on which server, and why."""
@@ -159,7 +164,8 @@ class Connection:
                     if not self.connected:
                         await asyncio.wait({self._returned, self._refused}, return_when=asyncio.FIRST_COMPLETED)
             if not self.connected:
-                raise BusUnavailable(f"the server {self.url} refuses us ({self._last_error})", url=self.url)
+                why = self._refused.result() if self._refused.done() else self._last_error
+                raise BusUnavailable(f"the server {self.url} refuses us ({why})", url=self.url)
         except TimeoutError:
             raise BusUnavailable(f"no NATS server at {self.url} ({self._last_error})", url=self.url) from None
         except (nats.errors.Error, ValueError) as error:
@@ -170,7 +176,7 @@ class Connection:
             self._refused.cancel()
             self._returned.cancel()
             if not self._client.is_connected:
-                self._closing = True
+                self.closing = True
                 attempt.cancel()
                 await asyncio.gather(attempt, return_exceptions=True)
                 await self._close_client()
@@ -203,7 +209,7 @@ class Connection:
         if isinstance(error, nats.errors.SlowConsumerError):
             self.slow += 1
         if not self._refused.done() and "authoriz" in self._last_error.lower():
-            self._refused.set_result(None)
+            self._refused.set_result(self._last_error)
         now = asyncio.get_running_loop().time()
         kind = type(error).__name__
         if self._ready and now >= self._quiet_until.get(kind, 0.0):
@@ -211,18 +217,21 @@ class Connection:
             _log.warning("bus_error", url=self.url, kind=kind, error=self._last_error)
 
     async def _on_disconnect(self) -> None:
-        if not self._closing:
+        if not self.closing:
             _log.warning("bus_disconnected", url=self.url)
 
     async def _on_reconnect(self) -> None:
         _log.info("bus_reconnected", url=self.url)
         if not self._returned.done():
             self._returned.set_result(None)
-        for callback in list(self._reconnects):
+        self._interrupt()
+
+    def _interrupt(self) -> None:
+        for callback in list(self._interruptions):
             callback()
 
     async def _on_closed(self) -> None:
-        if not self._closing:
+        if not self.closing:
             _log.error("bus_connection_closed", url=self.url, error=self._last_error)
 
 

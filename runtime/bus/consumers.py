@@ -5,8 +5,8 @@ import asyncio
 from antiphon.runtime.bus.api import Api, ApiError
 from antiphon.runtime.bus.base import ConsumerSpec, Lease, StoredMessage
 from antiphon.runtime.bus.core import Core
-from antiphon.runtime.bus.memory_streams import stopped
 from antiphon.runtime.bus.pull import LOST, Pulled, Puller
+from antiphon.runtime.bus.refusals import stopped
 from antiphon.runtime.errors import BusError, NoResponders, RequestTimeout
 
 _NS = 1_000_000_000

@@ -7,7 +7,8 @@ from antiphon.runtime.bus.base import NO_HEADERS, Delivery, Headers
 from antiphon.runtime.bus.bell import Bell
 from antiphon.runtime.bus.connection import Connection
 from antiphon.runtime.bus.parser import Sink
-from antiphon.runtime.bus.requests import Requests, no_responders
+from antiphon.runtime.bus.refusals import no_responders
+from antiphon.runtime.bus.requests import Requests
 from antiphon.runtime.bus.wire import parse_headers, status_of
 from antiphon.runtime.errors import RequestTimeout
 
@@ -21,6 +22,11 @@ class Core:
         self._collectors: dict[str, _Collector] = {}
         self._skip = len(self.requests.prefix)
         self._last = 0
+
+    @property
+    def closed(self) -> bool:
+        """Whether the bus was closed by its user."""
+        return self.connection.closing
 
     async def start(self) -> None:
         """Listen on the inbox."""
@@ -62,7 +68,7 @@ class Core:
         self._last += 1
         token = f"c{self._last}"
         collector = self._collectors[token] = _Collector(subject)
-        forget = self.connection.on_reconnect(collector.wake)
+        forget = self.connection.on_interruption(collector.wake)
         try:
             await self.connection.publish(subject, self.requests.prefix + token, None, body)
             while True:

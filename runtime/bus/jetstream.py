@@ -11,7 +11,7 @@ from antiphon.runtime.bus.base import Consumer, ConsumerSpec, Delivery, Headers,
 from antiphon.runtime.bus.consumers import NatsConsumer, bind
 from antiphon.runtime.bus.core import Core
 from antiphon.runtime.bus.matching import check_pattern, check_subject, matches
-from antiphon.runtime.bus.memory_streams import conflict, full, no_stream
+from antiphon.runtime.bus.refusals import conflict, full, no_stream
 from antiphon.runtime.bus.stream_config import merge, wanted
 from antiphon.runtime.errors import BusUnavailable, Conflict, MessageTooLarge, NoResponders, RequestTimeout
 

@@ -23,9 +23,9 @@ from antiphon.runtime.bus.keys import check_bucket
 from antiphon.runtime.bus.matching import check_pattern, check_subject
 from antiphon.runtime.bus.memory_buckets import MemoryBucket, MemoryStore
 from antiphon.runtime.bus.memory_server import Interest, MemoryServer
-from antiphon.runtime.bus.memory_streams import MemoryConsumer, MemoryDurable, no_stream, replay
-from antiphon.runtime.bus.requests import Requests, no_responders
-from antiphon.runtime.errors import BusUnavailable
+from antiphon.runtime.bus.memory_streams import MemoryConsumer, MemoryDurable, replay
+from antiphon.runtime.bus.refusals import closed, no_responders, no_stream
+from antiphon.runtime.bus.requests import Requests
 
 
 class MemoryBus:
@@ -70,9 +70,13 @@ class MemoryBus:
     @property
     def server(self) -> MemoryServer:
         """The shared part. Raises BusUnavailable once closed."""
-        if self._closed:
-            raise BusUnavailable("the bus is closed")
+        self.check_open()
         return self._server
+
+    def check_open(self) -> None:
+        """Raises BusUnavailable once closed."""
+        if self._closed:
+            raise closed()
 
     async def publish(self, subject: str, body: bytes, headers: Headers | None = None, reply: str = "") -> None:
         """Send to whoever listens now."""
@@ -108,7 +112,8 @@ class MemoryBus:
             await subscription.stop()
             subscription.cancel()
         self._server.inboxes.pop(self._requests.inbox, None)
-        self._requests.close("the bus was closed")
+        self._requests.close()
+        self._server.wake()
 
     def send(self, subject: str, body: bytes, headers: Headers | None, reply: str) -> bool:
         """Route a message; whether anybody listens."""
@@ -202,7 +207,7 @@ class MemoryStreams:
         if durable is None:
             durable = stream.durables[spec.name] = MemoryDurable(stream, spec)
         durable.spec = spec
-        return MemoryConsumer(durable)
+        return MemoryConsumer(durable, self._bus.check_open)
 
     async def purge(self, stream: str, *, subject: str | None = None, below: int | None = None) -> int:
         """Remove messages; how many went."""
@@ -216,9 +221,11 @@ class MemoryBuckets:
         self._bus = bus
 
     async def open(self, name: str, *, ttl_s: float = 0.0) -> Bucket:
-        """The bucket, created if missing."""
+        """The bucket, created if missing; without ``ttl_s`` one that is there keeps its own."""
         check_bucket(name)
         stores = self._bus.server.stores
         if name not in stores:
-            stores[name] = MemoryStore(name, ttl_s)
-        return MemoryBucket(stores[name])
+            stores[name] = MemoryStore(name)
+        if ttl_s:
+            stores[name].ttl_s = ttl_s
+        return MemoryBucket(stores[name], self._bus.check_open)

@@ -1,19 +1,19 @@
 """Key-value buckets of the in-memory bus."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 from antiphon.runtime.bus.base import Entry
 from antiphon.runtime.bus.keys import check_key
-from antiphon.runtime.errors import Conflict
+from antiphon.runtime.bus.refusals import key_conflict
 
 
 class MemoryStore:
     """What a bucket holds, shared by all who opened it."""
 
-    def __init__(self, name: str, ttl_s: float) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.ttl_s = ttl_s
+        self.ttl_s = 0.0
         self.live: dict[str, Entry] = {}
         self.watchers: dict[MemoryWatcher, None] = {}
         self._revision = 0
@@ -55,8 +55,6 @@ class MemoryWatcher:
     def __init__(self, entries: list[Entry]) -> None:
         self._news: dict[str, Entry] = {entry.key: entry for entry in entries}
         self._some = asyncio.Event()
-        if entries:
-            self._some.set()
 
     def tell(self, entry: Entry) -> None:
         """A change."""
@@ -64,20 +62,26 @@ class MemoryWatcher:
         self._news[entry.key] = entry
         self._some.set()
 
-    async def next(self) -> Entry:
-        """The oldest unread change."""
-        await self._some.wait()
-        entry = self._news.pop(next(iter(self._news)))
-        if not self._news:
+    def wake(self) -> None:
+        """Some client has closed; it may be the watcher's own."""
+        self._some.set()
+
+    async def next(self, check_open: Callable[[], None]) -> Entry:
+        """The oldest unread change. Raises BusUnavailable once the bus is closed."""
+        check_open()
+        while not self._news:
             self._some.clear()
-        return entry
+            await self._some.wait()
+            check_open()
+        return self._news.pop(next(iter(self._news)))
 
 
 class MemoryBucket:
     """A bucket as one client sees it."""
 
-    def __init__(self, store: MemoryStore) -> None:
+    def __init__(self, store: MemoryStore, check_open: Callable[[], None]) -> None:
         self._store = store
+        self._check_open = check_open
 
     async def get(self, key: str) -> Entry | None:
         """The key's entry, or None."""
@@ -104,14 +108,6 @@ class MemoryBucket:
         self._store.watchers[watcher] = None
         try:
             while True:
-                yield await watcher.next()
+                yield await watcher.next(self._check_open)
         finally:
             self._store.watchers.pop(watcher, None)
-
-
-def key_conflict(bucket: str, key: str, expected: int, found: int) -> Conflict:
-    """The error of a compare-and-set."""
-    return Conflict(
-        f"key {key!r} of bucket {bucket!r} is at revision {found}, expected {expected}; read it and decide again",
-        last=found,
-    )

@@ -12,7 +12,8 @@ from antiphon.runtime.bus.base import Delivery, Headers, StreamSpec
 from antiphon.runtime.bus.matching import is_pattern, matches
 from antiphon.runtime.bus.memory_buckets import MemoryStore
 from antiphon.runtime.bus.memory_streams import MemoryStream
-from antiphon.runtime.bus.wire import header_size, too_large
+from antiphon.runtime.bus.refusals import too_large
+from antiphon.runtime.bus.wire import header_size
 from antiphon.runtime.clock import Clock, SystemClock
 from antiphon.runtime.errors import BusUnavailable, ConfigurationError
 
@@ -81,6 +82,15 @@ class MemoryServer:
         for group in groups:
             group[self._turn % len(group)].offer(delivery)
         return bool(everyone or groups)
+
+    def wake(self) -> None:
+        """A client has closed: let its waiting fetches and watchers see that."""
+        for stream in self.streams.values():
+            for durable in stream.durables.values():
+                durable.wake()
+        for store in self.stores.values():
+            for watcher in store.watchers:
+                watcher.wake()
 
     def stream_of(self, subject: str) -> MemoryStream | None:
         """The stream that stores ``subject``."""

@@ -2,14 +2,14 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 
 from antiphon.runtime.bus.base import ConsumerSpec, Headers, Lease, StoredMessage, StreamSpec
 from antiphon.runtime.bus.bell import Bell
 from antiphon.runtime.bus.matching import is_pattern, matches
+from antiphon.runtime.bus.refusals import conflict, full, stopped
 from antiphon.runtime.bus.wire import header_size
 from antiphon.runtime.clock import Clock
-from antiphon.runtime.errors import BusUnavailable, Conflict
 
 DEDUP_S = 120.0  # the server's default window
 
@@ -253,8 +253,9 @@ class MemoryLease:
 class MemoryConsumer:
     """One binding to a durable."""
 
-    def __init__(self, durable: MemoryDurable) -> None:
+    def __init__(self, durable: MemoryDurable, check_open: Callable[[], None]) -> None:
         self._durable = durable
+        self._check_open = check_open
         self._stopped = False
 
     async def fetch(self, limit: int, timeout_s: float) -> list[Lease]:
@@ -264,6 +265,7 @@ class MemoryConsumer:
         if self._stopped:
             raise stopped(self._durable.spec.name)
         while not self._stopped:
+            self._check_open()
             leases = self._durable.take(limit)
             remaining = deadline - loop.time()
             if leases or remaining <= 0:
@@ -285,33 +287,6 @@ async def replay(stream: MemoryStream, subject: str, after: int) -> AsyncGenerat
     """``read``, on what the stream holds when the first message is asked for."""
     for message in list(stream.select((subject,), after)):
         yield message
-
-
-def conflict(subject: str, expected: int, last: int | None) -> Conflict:
-    """The error of a fence."""
-    said = "something newer" if last is None else f"sequence {last}"
-    details = {} if last is None else {"last": last}
-    return Conflict(
-        f"append to {subject!r} expected last sequence {expected} but found {said}; read on and decide again", **details
-    )
-
-
-def no_stream(subject: str) -> BusUnavailable:
-    """The error of an append that nothing stores."""
-    return BusUnavailable(f"no stream takes {subject!r}; create it with ensure_streams", subject=subject)
-
-
-def stopped(consumer: str) -> BusUnavailable:
-    """The error of a fetch after ``stop``."""
-    return BusUnavailable(f"consumer {consumer!r} was stopped; bind again with consume")
-
-
-def full(stream: str, subject: str, why: str) -> BusUnavailable:
-    """The error of a stream that refuses."""
-    return BusUnavailable(
-        f"stream {stream} is full and took no message on {subject!r} ({why}); purge finished work or raise its limit",
-        stream=stream,
-    )
 
 
 def _size(subject: str, body: bytes, headers: Headers) -> int:

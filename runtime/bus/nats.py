@@ -107,7 +107,7 @@ class NatsBus:
         if running:
             await asyncio.wait(running, timeout=_CANCEL_S)
         await self._core.connection.close()
-        self._core.requests.close("the bus was closed")
+        self._core.requests.close()
         if self._on_close is not None:
             self._on_close()
 

@@ -18,7 +18,7 @@ from antiphon.runtime.bus.wire import parse_headers
 from antiphon.runtime.errors import BusError
 
 _NS = 1_000_000_000
-LOST = 1  # not the server's: the connection was renewed, so the request is gone
+LOST = 1  # not the server's: the connection was renewed or closed, so the request is gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Puller:
     async def start(self) -> None:
         """Listen."""
         self._unlisten = await self._core.listen(f"{self._inbox}.*", "", self._on_message)
-        self._forget = self._core.connection.on_reconnect(self._on_reconnect)
+        self._forget = self._core.connection.on_interruption(self._on_interruption)
 
     async def stop(self) -> None:
         """Listen no more; what comes until then is handed back, and who waits in ``next`` gets nothing."""
@@ -103,7 +103,7 @@ class Puller:
         self._arrivals.append(pulled)
         self._bell.ring()
 
-    def _on_reconnect(self) -> None:
+    def _on_interruption(self) -> None:
         if self._open:
             self._arrivals.append(Pulled(None, status=LOST))
             self._bell.ring()

@@ -8,7 +8,8 @@ import asyncio
 import secrets
 
 from antiphon.runtime.bus.base import Delivery
-from antiphon.runtime.errors import BusError, BusUnavailable, NoResponders, RequestTimeout
+from antiphon.runtime.bus.refusals import closed, no_responders
+from antiphon.runtime.errors import BusUnavailable, RequestTimeout
 
 _SWEEP_S = 0.025  # deadlines are kept to this, the contract allows 50 ms
 
@@ -23,7 +24,7 @@ class Requests:
         self._last = 0
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._closed: BusError | None = None
+        self._closed = False
 
     def open(self, subject: str, timeout_s: float) -> tuple[str, asyncio.Future[Delivery]]:
         """A new token (the reply subject is ``prefix`` + token) and the future of its answer.
@@ -31,8 +32,8 @@ class Requests:
         Raises:
             BusUnavailable: closed.
         """
-        if self._closed is not None:
-            raise self._closed
+        if self._closed:
+            raise closed()
         self._last += 1
         token = str(self._last)
         future: asyncio.Future[Delivery] = self._loop.create_future()
@@ -57,16 +58,16 @@ class Requests:
         if waiting is not None and not waiting[0].done():
             waiting[0].set_exception(no_responders(waiting[2]))
 
-    def close(self, reason: str) -> None:
+    def close(self) -> None:
         """Answer everybody who waits with BusUnavailable; later requests get it at once. Idempotent."""
-        self._closed = BusUnavailable(reason)
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         waiting, self._open = self._open, {}
         for future, _, subject, _ in waiting.values():
             if not future.done():
-                future.set_exception(BusUnavailable(f"{reason}; no answer from {subject!r}"))
+                future.set_exception(BusUnavailable(f"the bus was closed before {subject!r} answered"))
 
     def _sweep(self) -> None:
         now = self._loop.time()
@@ -82,8 +83,3 @@ class Requests:
                     )
                 )
         self._timer = self._loop.call_later(_SWEEP_S, self._sweep) if self._open else None
-
-
-def no_responders(subject: str) -> NoResponders:
-    """The error that says so."""
-    return NoResponders(f"nobody listens on {subject!r}; start the agent or node that serves it", subject=subject)

@@ -7,7 +7,7 @@ headers of an ask that costs about 15 µs a message each way, these about 2 µs.
 from collections.abc import Mapping
 from functools import lru_cache
 
-from antiphon.runtime.errors import BusError, MessageTooLarge
+from antiphon.runtime.errors import BusError
 
 _LINE = "NATS/1.0"
 _END = "\r\n"
@@ -20,20 +20,18 @@ def encode_headers(headers: Mapping[str, str]) -> bytes:
         BusError: a key that is empty or holds a colon or white space, a key or value with a line break.
     """
     text = "".join([f"{key}: {value}\r\n" for key, value in headers.items()])
-    count = len(headers)
-    # Each pair adds exactly one \r and one \n, so a line break inside a key or value cannot hide. A key with a
-    # colon would be read back as a shorter one.
-    if text.count("\n") != count or text.count("\r") != count:
+    # Each pair adds exactly one line feed, so one inside a value cannot hide.
+    if text.count("\n") != len(headers):
         raise BusError(f"headers {sorted(headers)}: a key or a value has a line break")
-    for key in headers:
-        if not _is_key(key):
-            raise BusError(f"header {key!r}: expected printable ASCII without colon or white space")
+    _check_keys(tuple(headers))
     return f"{_LINE}\r\n{text}\r\n".encode()
 
 
-@lru_cache(maxsize=1024)  # a handful of keys, a million times a minute: 0.06 µs instead of 0.25
-def _is_key(key: str) -> bool:
-    return bool(key) and ":" not in key and " " not in key and key.isascii() and key.isprintable()
+@lru_cache(maxsize=1024)  # messages come in few shapes: 0.2 µs for six keys instead of 1.5
+def _check_keys(keys: tuple[str, ...]) -> None:
+    for key in keys:
+        if not key or ":" in key or " " in key or not key.isascii() or not key.isprintable():
+            raise BusError(f"header {key!r}: expected printable ASCII without colon or white space")
 
 
 def header_size(headers: Mapping[str, str] | None) -> int:
@@ -94,13 +92,3 @@ def encode_status(headers: Mapping[str, str]) -> bytes:
         return block
     first = f"{_LINE} {headers['Status']} {headers.get('Description', '')}".rstrip()
     return first.encode() + block[len(_LINE) :]
-
-
-def too_large(subject: str, size: int, limit: int) -> MessageTooLarge:
-    """The error with its numbers."""
-    return MessageTooLarge(
-        f"message on {subject!r} has {size} bytes with headers, the bus carries {limit}; "
-        "send the body as a blob and its digest in the message",
-        size=size,
-        limit=limit,
-    )

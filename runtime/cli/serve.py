@@ -96,7 +96,16 @@ def serve_model(
             host = await stack.enter_async_context(open_host(found, node=node_name("model")))
             _configure_logging(found, host.telemetry.feed)
             instance = await host.models.get(model)
-            server = ModelServer(host.bus, host.tenant, model, instance, concurrency=concurrency)
+            server = ModelServer(
+                host.bus,
+                host.tenant,
+                model,
+                instance,
+                node=host.node,
+                concurrency=concurrency,
+                tracer=host.telemetry.tracer,
+                clock=host.clock,
+            )
             await server.start()
             stack.push_async_callback(server.close)
             await stack.enter_async_context(Node(host, (), kind="model"))

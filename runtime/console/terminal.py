@@ -189,27 +189,23 @@ def spending_table(rows: Sequence[Spending]) -> RenderableType:
     """Where time and tokens went. Seconds of work: what ran in parallel adds up."""
     if not rows:
         return Text("nothing has finished yet", style="dim")
-    timed = any(row.own_s is not None for row in rows)
+    cached = any(row.cached_tokens for row in rows)
     table = Table(box=None, header_style="dim", pad_edge=False)
-    table.add_column("agent")
-    table.add_column("work", overflow="fold")
-    columns = ["calls", "total", *(["own"] if timed else []), "waited", "prefill", "decode", "p95"]
-    for name in (*columns, "tokens in", "cached", "out"):
+    # 80 columns must do: the names keep theirs, everything else is as narrow as its numbers.
+    table.add_column("who does what", min_width=26, overflow="ellipsis", no_wrap=True)
+    for name in ("calls", "total", "own", "waited", "model", "in", *(["cached"] if cached else []), "out"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        own = [_if_any(row.own_s)] if timed else []
         calls = f"{row.count:,}" + (f" ({row.errors} failed)" if row.errors else "")
+        counts = (row.input_tokens, *([row.cached_tokens] if cached else []), row.output_tokens)
         table.add_row(
-            Text(row.agent or "-"),
-            Text(work_name(row.operation, row.model)),
+            Text(f"{row.agent or '-'}: {work_name(row.operation, row.model)}"),
             Text(calls, "red" if row.errors else ""),
             duration(row.total_s),
-            *own,
+            _if_any(row.own_s),
             _if_any(row.queue_s),
-            _if_any(row.prefill_s),
-            _if_any(row.decode_s),
-            duration(row.p95_s),
-            *(f"{n:,}" if n else "" for n in (row.input_tokens, row.cached_tokens, row.output_tokens)),
+            _if_any(row.prefill_s + row.decode_s),
+            *(f"{n:,}" if n else "" for n in counts),
         )
     return table
 

@@ -10,7 +10,7 @@ from antiphon.runtime.delivery.payload import decode, encode
 from antiphon.runtime.delivery.running import Running
 from antiphon.runtime.delivery.slots import Slots
 from antiphon.runtime.delivery.streaming import Emitter
-from antiphon.runtime.errors import HandlerFailed, error_type
+from antiphon.runtime.errors import HandlerFailed, NodeStopping, error_type
 from antiphon.runtime.host import Host
 from antiphon.runtime.policies.chain import Scope
 from antiphon.runtime.telemetry import attributes as names
@@ -19,6 +19,7 @@ from antiphon.schemas import subjects
 from antiphon.schemas.envelope import Envelope
 from antiphon.schemas.identity import Address, new_id
 from antiphon.schemas.message import Message
+from antiphon.schemas.task import TaskState
 from antiphon.schemas.telemetry import SpanLink
 
 
@@ -37,6 +38,7 @@ class Job(NamedTuple):
     attempt: int
     enter_ns: int  # unix ns: when the message began to wait
     depth: int  # how many still waited when a slot took it
+    ends: Callable[[Exception | None], TaskState | None] | None = None  # the terminal state, for durable work
 
 
 class Executor:
@@ -80,13 +82,18 @@ class Executor:
         name = names.process_name(subjects.template(job.kind))
         span = telemetry.tracer.begin(name, names.CONSUMER, parent, attributes, links=links, announce=True)
         token = span.attach()
+        ended: Exception | None = None
         try:
             body = await self._run(job, scope, emitter, attributes)
         except BaseException as error:
             attributes[names.ERROR_TYPE] = error_type(error)
             span.failed(error)
+            ended = error if isinstance(error, Exception) else NodeStopping("cancelled")
             raise
         finally:
+            state = job.ends(ended) if job.ends is not None else None
+            if state is not None:
+                attributes[names.RESULT_STATE] = state.value
             span.detach(token)
             span.finish()
         return body

@@ -1,6 +1,7 @@
 """Durable work of one agent: every task ends in exactly one outcome, stored before the message is acked."""
 
 import random
+from functools import partial
 
 import msgspec
 import structlog
@@ -78,7 +79,7 @@ class TaskProcessor:
             error = failure
             if not isinstance(failure, AntiphonError):
                 log.exception("handler_failed", task=task, handler=str(address), attempt=lease.deliveries)
-        state = self._state(error, lease.deliveries)
+        state = self._state(error, attempt=lease.deliveries)
         if state is None:
             assert error is not None
             wait_s = 0.0 if isinstance(error, NodeStopping) else delay_s(lease.deliveries, self._rng)
@@ -118,7 +119,7 @@ class TaskProcessor:
             raise DeadlineExceeded(f"the deadline passed {late_ms} ms before a slot was free; allow more time")
         return handler
 
-    def _state(self, error: Exception | None, attempt: int) -> TaskState | None:
+    def _state(self, error: Exception | None, *, attempt: int) -> TaskState | None:
         """How the task ends; None: another attempt.
 
         succeeded: no error. cancelled: somebody stopped it or its deadline passed. failed: an error that
@@ -147,6 +148,7 @@ class TaskProcessor:
             attempt=lease.deliveries,
             enter_ns=lease.message.unix_ms * 1_000_000,
             depth=self._slots.waiting,
+            ends=partial(self._state, attempt=lease.deliveries),
         )
 
     async def _bury(self, lease: Lease, info: ErrorInfo, task: str) -> None:

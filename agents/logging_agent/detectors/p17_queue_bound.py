@@ -15,7 +15,7 @@ from antiphon.runtime.telemetry import attributes as attr
 from antiphon.schemas.finding import Finding, Grade, Remedy
 from antiphon.schemas.telemetry import SpanRecord
 
-PATTERN = "P17"
+PATTERN = "p17"
 MAX_WAIT_SHARE = 0.30
 DECAY = 0.9  # of the moving averages: about the last ten messages count
 

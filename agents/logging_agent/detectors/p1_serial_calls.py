@@ -15,7 +15,7 @@ from antiphon.runtime.telemetry import attributes as attr
 from antiphon.schemas.finding import Finding, Grade, Remedy
 from antiphon.schemas.telemetry import SpanRecord
 
-PATTERN = "P1"
+PATTERN = "p1"
 MIN_CALL_NS = 30_000_000
 MAX_GAP_SHARE = 0.10  # of the shorter neighbour; a longer gap is thinking
 MIN_EACH_ORDER = 5  # traces with A before B, and as many with B before A

@@ -16,7 +16,7 @@ from antiphon.schemas.finding import Finding, Grade, Remedy
 from antiphon.schemas.task import Effect
 from antiphon.schemas.telemetry import SpanRecord
 
-PATTERN = "P3"
+PATTERN = "p3"
 CLOCK_NS = 100_000_000  # two nodes' clocks may each be 50 ms off: less overlap than this proves nothing
 
 _KEYS = 4_096

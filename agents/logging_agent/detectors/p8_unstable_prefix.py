@@ -14,7 +14,7 @@ from antiphon.runtime.telemetry import attributes as attr
 from antiphon.schemas.finding import Finding, Grade, Remedy
 from antiphon.schemas.telemetry import SpanRecord
 
-PATTERN = "P8"
+PATTERN = "p8"
 BLOCK_TOKENS = 256
 MIN_TOKENS = 1_024
 REQUIRED_CALLS = 20

@@ -54,7 +54,7 @@ async def test_findings_are_reported_on_ticks(traced: "type[Traced]") -> None:
     assert tap.found == []
     tap.now = 3 * S
     await see(None, cast(Any, tap))
-    assert [finding.pattern for finding in tap.found] == ["P1"]
+    assert [finding.pattern for finding in tap.found] == ["p1"]
 
 
 async def test_a_finding_survives_a_failed_report(traced: "type[Traced]") -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 import pytest
 
 from antiphon.runtime.bus.base import Bucket, Bus, Entry
-from antiphon.runtime.errors import BusError, Conflict
+from antiphon.runtime.errors import BusError, BusUnavailable, Conflict
 
 Connect = Callable[[], Awaitable[Bus]]
 
@@ -86,6 +86,16 @@ class TestEntries:
         assert await bucket.entries() == []
         await bucket.put("k", b"3", revision=0)
 
+    async def test_ttl_stays(self, connect: Connect) -> None:
+        """Who opens a bucket without a time to live leaves the one it has."""
+        one, two = await connect(), await connect()
+        await one.buckets.open("leases", ttl_s=1.0)
+        bucket = await two.buckets.open("leases")
+        await bucket.put("k", b"1")
+        watch = bucket.watch()
+        assert [await _next(watch, 10) for _ in range(2)] == [("k", b"1"), ("k", None)]
+        await watch.aclose()
+
     async def test_buckets_are_apart(self, bus: Bus, bucket: Bucket) -> None:
         """The same key in another bucket is another key."""
         await bucket.put("k", b"1")
@@ -140,6 +150,15 @@ class TestWatch:
             while (await anext(watch)).value != b"599":
                 pass
         await watch.aclose()
+
+    async def test_closing_ends_it(self, bus: Bus, bucket: Bucket) -> None:
+        """A watcher of a bus that closes gets BusUnavailable."""
+        watch = bucket.watch()
+        waiting = asyncio.ensure_future(anext(watch))
+        await asyncio.sleep(0.1)
+        await bus.close()
+        with pytest.raises(BusUnavailable):
+            await asyncio.wait_for(waiting, 5)
 
     async def test_two_watchers(self, connect: Connect) -> None:
         """Each watcher sees everything."""

@@ -152,6 +152,14 @@ class TestFetch:
         again = await bus.streams.consume(WORK)
         assert _sequences(await again.fetch(1, 5)) == [1]
 
+    async def test_closing_ends_it(self, bus: Bus, consumer: Consumer) -> None:
+        """A fetch that waits when the bus closes gets BusUnavailable."""
+        waiting = asyncio.ensure_future(consumer.fetch(1, 60))
+        await asyncio.sleep(0.05)
+        await bus.close()
+        with pytest.raises(BusUnavailable):
+            await asyncio.wait_for(waiting, 5)
+
     async def test_no_stream(self, bus: Bus) -> None:
         """A consumer needs its stream."""
         with pytest.raises(BusUnavailable, match="NONE"):

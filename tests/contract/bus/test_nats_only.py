@@ -293,6 +293,11 @@ class TestForeign:
         assert len(await waiting) == 1
         await client.close()
 
+    async def test_slow_consumer_is_counted(self, bus: NatsBus) -> None:
+        """What nats-py itself drops counts as dropped here."""
+        await bus._core.connection._on_error(nats.errors.SlowConsumerError("a", "", 1, None))  # type: ignore[arg-type]
+        assert bus.dropped == 1
+
     async def test_insufficient_storage(self, bus: NatsBus) -> None:
         """A stream larger than the server's limit is an error that says what to do."""
         with pytest.raises(BusUnavailable, match="raise max_file_store"):

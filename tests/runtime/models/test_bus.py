@@ -161,7 +161,7 @@ async def test_kill_minus_nine_hangs_nobody(tmp_path: Path, ask: Ask) -> None:
 
 async def test_a_slow_reply_is_not_taken_for_dead(near: MemoryBus, far: MemoryBus, ask: Ask) -> None:
     """Signs of life carry a request over a silence longer than the bound, also while it waits for a slot."""
-    server = await serve(far, ScriptedModel(lambda _: "one two", token_s=0.4), concurrency=1, pace=PACE)
+    server = await serve(far, ScriptedModel(lambda _: "one two", token_s=0.7), concurrency=1, pace=PACE)
     model = BusModel(near, "default", "m", pace=PACE)
     replies = await asyncio.gather(collect(model.generate(ask())), collect(model.generate(ask())))
     assert [reply.text for reply in replies] == ["one two", "one two"]

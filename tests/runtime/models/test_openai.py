@@ -184,7 +184,7 @@ async def test_a_deadline_hangs_up(raw: Raw, ask: Ask) -> None:
     """A reply that is still coming at the deadline ends as cancelled, and the server is let go."""
     raw.stream(HELLO, then=asyncio.Event())
     async with opened(raw) as model:
-        reply = await collect(model.generate(ask(deadline_unix_ms=int(time.time() * 1000) + 100)))
+        reply = await collect(model.generate(ask(deadline_unix_ms=int(time.time() * 1000) + 1_500)))
         assert (reply.finish.reason, reply.text) == (FinishReason.CANCELLED, "Hello")
         await asyncio.wait_for(raw.gone.wait(), 5)
 

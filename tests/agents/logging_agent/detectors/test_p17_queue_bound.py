@@ -24,7 +24,7 @@ def burst(traced: "type[Traced]", number: int, *, calls: int = 4, slots: int = 1
 
 def test_a_single_slot_with_four_callers_is_found(traced: "type[Traced]", look: "Look") -> None:
     """Waiting is 60 % of the time; with three slots the last of four waits one round: 400 ms saved."""
-    finding = look([burst(traced, n) for n in range(1, 6)]).one("P17")
+    finding = look([burst(traced, n) for n in range(1, 6)]).one("p17")
     assert finding.state is FindingState.OPEN
     assert finding.grade is Grade.B
     assert finding.subject == "critic"
@@ -38,7 +38,7 @@ def test_a_single_slot_with_four_callers_is_found(traced: "type[Traced]", look: 
 
 def test_one_run_is_a_candidate_without_a_saving(traced: "type[Traced]", look: "Look") -> None:
     """Support 1 of 5 runs claims nothing."""
-    finding = look([burst(traced, 1)]).one("P17")
+    finding = look([burst(traced, 1)]).one("p17")
     assert finding.state is FindingState.CANDIDATE
     assert (finding.support, finding.required) == (1, 5)
     assert finding.saving is None
@@ -53,7 +53,7 @@ def test_waiting_caused_by_other_runs_is_found(traced: "type[Traced]", look: "Lo
         root = trace.ask(None, "writer.write", 0, 300 + wait, node="n0")
         trace.ask(root, "critic.review", 50, 250 + wait, capacity=1, active=1, depth=3 - number % 4, wait_ms=wait)
         found.append(trace)
-    finding = look(found).one("P17")
+    finding = look(found).one("p17")
     assert finding.state is FindingState.OPEN
     assert finding.saving is not None and finding.saving.latency_s is not None
     assert finding.saving.latency_s.point > 0.2
@@ -75,7 +75,7 @@ def test_a_full_model_downstream_makes_more_slots_useless(traced: "type[Traced]"
                 antiphon__pool__active=1,
             )
         found.append(trace)
-    assert look(found).of("P17") == []
+    assert look(found).of("p17") == []
 
 
 def _mild(traced: "type[Traced]", number: int) -> "Traced":
@@ -108,7 +108,7 @@ def _slow_hop(traced: "type[Traced]", number: int) -> "Traced":
 )
 def test_decoys_are_left_alone(traced: "type[Traced]", look: "Look", make: Any) -> None:
     """Little waiting, waiting that no use explains, unknown pools and failures are no finding."""
-    assert look([make(traced, n) for n in range(1, 31)]).of("P17") == []
+    assert look([make(traced, n) for n in range(1, 31)]).of("p17") == []
 
 
 @pytest.mark.parametrize("skew_ms", [-50.0, 50.0])
@@ -121,4 +121,4 @@ def test_skewed_clocks_do_not_make_a_queue(traced: "type[Traced]", look: "Look",
         for i in range(4):
             trace.ask(root, "critic.review", 100 * i, 100 * i + 80, capacity=1, active=1, skew_ms=skew_ms)
         found.append(trace)
-    assert look(found).of("P17") == []
+    assert look(found).of("p17") == []

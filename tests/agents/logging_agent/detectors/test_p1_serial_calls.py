@@ -42,7 +42,7 @@ def serial(trace: "Traced", root: SpanRecord, **kwargs: Any) -> None:
 
 def test_four_independent_summaries_are_found(traced: "type[Traced]", look: "Look") -> None:
     """Five runs open a proven finding whose saving is what a gather would save: 3 x 200 ms of a second."""
-    finding = look(runs(traced, 5, serial)).one("P1")
+    finding = look(runs(traced, 5, serial)).one("p1")
     assert finding.state is FindingState.OPEN
     assert finding.grade is Grade.A
     assert (finding.support, finding.required, finding.prevalence) == (5, 5, 1.0)
@@ -63,7 +63,7 @@ def test_a_model_never_seen_to_serve_two_widens_the_interval(traced: "type[Trace
             done = trace.ask(root, "summariser.summarise", 100 + 200 * i, 300 + 200 * i, causes=[])
             trace.model(done, 100 + 200 * i, 300 + 200 * i)
 
-    finding = look(runs(traced, 5, plan)).one("P1")
+    finding = look(runs(traced, 5, plan)).one("p1")
     assert finding.saving is not None and finding.saving.latency_s is not None
     latency = finding.saving.latency_s
     assert (latency.low, latency.point, latency.high) == pytest.approx((0.0, 0.3, 0.6))
@@ -71,14 +71,14 @@ def test_a_model_never_seen_to_serve_two_widens_the_interval(traced: "type[Trace
 
 def test_a_small_pool_bounds_the_saving(traced: "type[Traced]", look: "Look") -> None:
     """With two slots at the callee, four calls take two rounds: 400 ms saved and not 600."""
-    finding = look(runs(traced, 5, lambda t, r: serial(t, r, capacity=2))).one("P1")
+    finding = look(runs(traced, 5, lambda t, r: serial(t, r, capacity=2))).one("p1")
     assert finding.saving is not None and finding.saving.latency_s is not None
     assert finding.saving.latency_s.point == pytest.approx(0.4)
 
 
 def test_one_run_is_a_candidate_without_a_saving(traced: "type[Traced]", look: "Look") -> None:
     """Below the required support nothing is claimed: support 1 of 5 runs, no saving."""
-    finding = look(runs(traced, 1, serial)).one("P1")
+    finding = look(runs(traced, 1, serial)).one("p1")
     assert finding.state is FindingState.CANDIDATE
     assert (finding.support, finding.required, finding.support_unit) == (1, 5, "runs")
     assert finding.saving is None
@@ -180,7 +180,7 @@ def _small_effect(trace: "Traced", root: SpanRecord) -> None:
 )
 def test_decoys_are_left_alone(traced: "type[Traced]", look: "Look", plan: "Plan") -> None:
     """Dependent, writing, short, thoughtful, failed, parallel or trifling calls are no finding, in any number."""
-    assert look(runs(traced, 30, plan)).of("P1") == []
+    assert look(runs(traced, 30, plan)).of("p1") == []
 
 
 def test_retried_handlers_are_left_alone(traced: "type[Traced]", look: "Look") -> None:
@@ -190,7 +190,7 @@ def test_retried_handlers_are_left_alone(traced: "type[Traced]", look: "Look") -
         trace = traced(number)
         serial(trace, trace.ask(None, "planner.plan", 0, 1_000, attempt=2))
         found.append(trace)
-    assert look(found).of("P1") == []
+    assert look(found).of("p1") == []
 
 
 def _either_way(trace: "Traced", root: SpanRecord, causes: list[str] | None) -> None:
@@ -202,8 +202,8 @@ def _either_way(trace: "Traced", root: SpanRecord, causes: list[str] | None) -> 
 def test_both_orders_stand_in_for_missing_causes(traced: "type[Traced]", look: "Look") -> None:
     """Without causes, five traces in each order make a statistical finding whose low end is nothing saved."""
     few = look(runs(traced, 9, lambda t, r: _either_way(t, r, None)))
-    assert few.of("P1") == []
-    finding = look(runs(traced, 20, lambda t, r: _either_way(t, r, None))).one("P1")
+    assert few.of("p1") == []
+    finding = look(runs(traced, 20, lambda t, r: _either_way(t, r, None))).one("p1")
     assert finding.grade is Grade.B
     assert finding.saving is not None and finding.saving.latency_s is not None
     latency = finding.saving.latency_s
@@ -218,7 +218,7 @@ def test_a_decision_between_two_calls_shows_in_the_long_run(traced: "type[Traced
         if trace.number % 2:
             trace.tool(root, "repair", 400, 700, causes=[])
 
-    assert all(f.state is FindingState.CANDIDATE for f in look(runs(traced, 30, plan)).of("P1"))
+    assert all(f.state is FindingState.CANDIDATE for f in look(runs(traced, 30, plan)).of("p1"))
 
 
 def _noise(seed: int) -> "Callable[[list[SpanRecord]], list[SpanRecord]]":
@@ -237,14 +237,14 @@ def _noise(seed: int) -> "Callable[[list[SpanRecord]], list[SpanRecord]]":
 @pytest.mark.parametrize("seed", range(3))
 def test_noise_makes_no_false_alarm(traced: "type[Traced]", look: "Look", plan: "Plan", seed: int) -> None:
     """Lost, repeated and disordered spans do not turn a decoy into a finding."""
-    assert look(runs(traced, 60, plan), noise=_noise(seed)).of("P1") == []
+    assert look(runs(traced, 60, plan), noise=_noise(seed)).of("p1") == []
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_noise_does_not_hide_the_pattern(traced: "type[Traced]", look: "Look", seed: int) -> None:
     """Lost, repeated and disordered spans and 50 ms of clock skew leave the finding and its estimate."""
     skewed = runs(traced, 40, lambda t, r: serial(t, r, skew_ms=random.Random(seed).choice((-50, 50))))
-    found = [f for f in look(skewed, noise=_noise(seed)).of("P1") if f.state is FindingState.OPEN]
+    found = [f for f in look(skewed, noise=_noise(seed)).of("p1") if f.state is FindingState.OPEN]
     assert found
     best = max(found, key=lambda f: f.support)
     assert best.saving is not None and best.saving.latency_s is not None

@@ -31,7 +31,7 @@ def pair(trace: "Traced", root: SpanRecord, **kwargs: Any) -> None:
 
 def test_two_equal_calls_in_flight_are_found(traced: "type[Traced]", look: "Look") -> None:
     """The second would end with the first: 400 ms, its tokens and its model time saved."""
-    finding = look(runs(traced, 5, pair)).one("P3")
+    finding = look(runs(traced, 5, pair)).one("p3")
     assert finding.state is FindingState.OPEN
     assert finding.grade is Grade.A
     assert finding.subject == "model m"
@@ -53,7 +53,7 @@ def test_duplicates_across_runs_are_found(traced: "type[Traced]", look: "Look") 
         trace.tool(root, "fetch", 100, 600, effect="pure", content=f"doc{number // 2}")
         found.append(trace)
     found.sort(key=lambda t: t.at_ns)
-    finding = look(found).one("P3")
+    finding = look(found).one("p3")
     assert finding.state is FindingState.OPEN
     assert finding.subject == "tool fetch"
     assert finding.saving is not None and finding.saving.latency_s is not None
@@ -77,7 +77,7 @@ def test_a_duplicate_call_takes_its_whole_subtree_along(traced: "type[Traced]", 
             trace.model(done, start + 50, start + 550, content="q")
 
     looked = look(runs(traced, 5, plan))
-    finding = looked.one("P3")
+    finding = looked.one("p3")
     assert finding.subject == "ask translator.translate"
     assert finding.saving is not None and finding.saving.latency_s and finding.saving.tokens
     assert finding.saving.latency_s.point == pytest.approx(0.2)
@@ -86,7 +86,7 @@ def test_a_duplicate_call_takes_its_whole_subtree_along(traced: "type[Traced]", 
 
 def test_one_run_is_a_candidate_without_a_saving(traced: "type[Traced]", look: "Look") -> None:
     """Support 1 of 5 runs claims nothing."""
-    finding = look(runs(traced, 1, pair)).one("P3")
+    finding = look(runs(traced, 1, pair)).one("p3")
     assert finding.state is FindingState.CANDIDATE
     assert (finding.support, finding.required) == (1, 5)
     assert finding.saving is None
@@ -167,7 +167,7 @@ def test_decoys_are_left_alone(
     traced: "type[Traced]", look: "Look", plan: "Callable[[Traced, SpanRecord], None]"
 ) -> None:
     """Sequential, sampled, foreign, differing, reading, writing or failed work is not shared, in any number."""
-    assert look(runs(traced, 30, plan)).of("P3") == []
+    assert look(runs(traced, 30, plan)).of("p3") == []
 
 
 def test_a_second_attempt_is_not_a_duplicate(traced: "type[Traced]", look: "Look") -> None:
@@ -180,7 +180,7 @@ def test_a_second_attempt_is_not_a_duplicate(traced: "type[Traced]", look: "Look
         again = trace.add(trace.publish_of(first), "process", 300, 1_000, kind=4, antiphon__attempt=2)
         trace.model(again, 500, 1_000, content="q")
         found.append(trace)
-    assert look(found).of("P3") == []
+    assert look(found).of("p3") == []
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -197,4 +197,4 @@ def test_skewed_clocks_do_not_make_an_overlap(traced: "type[Traced]", look: "Loo
             call = trace.model(done, start + skew, start + 300 + skew, content="q")
             trace.nodes[call.span_id] = node
         found.append(trace)
-    assert look(found).of("P3") == []
+    assert look(found).of("p3") == []

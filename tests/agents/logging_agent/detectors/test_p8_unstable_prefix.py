@@ -38,7 +38,7 @@ def runs(
 
 def test_a_date_before_the_tools_is_found(traced: "type[Traced]", look: "Look") -> None:
     """Twenty diverging calls open a finding that names the segment and what it keeps from the cache."""
-    finding = look(runs(traced, 30)).one("P8")
+    finding = look(runs(traced, 30)).one("p8")
     assert finding.state is FindingState.OPEN
     assert finding.grade is Grade.B
     assert finding.support_unit == "calls"
@@ -53,7 +53,7 @@ def test_a_date_before_the_tools_is_found(traced: "type[Traced]", look: "Look") 
 
 def test_nineteen_calls_are_a_candidate_without_a_saving(traced: "type[Traced]", look: "Look") -> None:
     """The first call has nothing to differ from; below twenty that do, nothing is claimed."""
-    finding = look(runs(traced, 20)).one("P8")
+    finding = look(runs(traced, 20)).one("p8")
     assert finding.state is FindingState.CANDIDATE
     assert (finding.support, finding.required) == (19, 20)
     assert finding.saving is None
@@ -65,14 +65,14 @@ def test_per_block_hashes_alone_are_enough(traced: "type[Traced]", look: "Look")
     for number, trace in enumerate(found):
         call = trace.spans[-1]
         call.attributes["antiphon.prompt.block_hashes"] = [f"date{number}", *"abcdef"]
-    finding = look(found).one("P8")
+    finding = look(found).one("p8")
     assert finding.saving is not None and finding.saving.tokens is not None
     assert finding.saving.tokens.point == 1_536
 
 
 def test_without_prefill_times_only_tokens_are_claimed(traced: "type[Traced]", look: "Look") -> None:
     """No prefill law, no seconds."""
-    finding = look(runs(traced, 30, antiphon__model__prefill_s=None)).one("P8")
+    finding = look(runs(traced, 30, antiphon__model__prefill_s=None)).one("p8")
     assert finding.saving is not None
     assert finding.saving.tokens is not None
     assert finding.saving.latency_s is None
@@ -81,12 +81,12 @@ def test_without_prefill_times_only_tokens_are_claimed(traced: "type[Traced]", l
 
 def test_a_prompt_below_1024_tokens_is_left_alone(traced: "type[Traced]", look: "Look") -> None:
     """Short prompts are not cached, so nothing is lost."""
-    assert look(runs(traced, 40, tokens=600)).of("P8") == []
+    assert look(runs(traced, 40, tokens=600)).of("p8") == []
 
 
 def test_a_stable_prefix_is_left_alone(traced: "type[Traced]", look: "Look") -> None:
     """A question that changes at the end is how prompts should be."""
-    assert look(runs(traced, 40, volatile=False)).of("P8") == []
+    assert look(runs(traced, 40, volatile=False)).of("p8") == []
 
 
 def test_prompts_without_common_content_are_left_alone(traced: "type[Traced]", look: "Look") -> None:
@@ -94,7 +94,7 @@ def test_prompts_without_common_content_are_left_alone(traced: "type[Traced]", l
     found = runs(traced, 40)
     for number, trace in enumerate(found):
         trace.spans[-1].attributes["antiphon.prompt.segments"] = [f"date:100:{number}", f"docs:1900:{number}"]
-    assert look(found).of("P8") == []
+    assert look(found).of("p8") == []
 
 
 def test_a_restart_is_not_drift(traced: "type[Traced]", look: "Look") -> None:
@@ -108,7 +108,7 @@ def test_a_restart_is_not_drift(traced: "type[Traced]", look: "Look") -> None:
             f"user:200:{number}",
         ]
         trace.spans[-1].attributes["antiphon.prompt.block_hashes"] = [f"{version}-{i}" for i in range(7)]
-    assert all(f.state is FindingState.CANDIDATE for f in look(found).of("P8"))
+    assert all(f.state is FindingState.CANDIDATE for f in look(found).of("p8"))
 
 
 def test_alternating_templates_are_left_alone(traced: "type[Traced]", look: "Look") -> None:
@@ -117,9 +117,9 @@ def test_alternating_templates_are_left_alone(traced: "type[Traced]", look: "Loo
     for number, trace in enumerate(found):
         trace.spans[-1].attributes["antiphon.prompt.segments"] = [f"role:100:{number % 2}", "docs:1900:same"]
         trace.spans[-1].attributes["antiphon.prompt.block_hashes"] = [f"{number % 2}-{i}" for i in range(7)]
-    assert all(f.state is FindingState.CANDIDATE for f in look(found).of("P8"))
+    assert all(f.state is FindingState.CANDIDATE for f in look(found).of("p8"))
 
 
 def test_what_the_cache_served_anyway_is_not_claimed(traced: "type[Traced]", look: "Look") -> None:
     """An instance that reports a full hit has nothing to gain."""
-    assert look(runs(traced, 40, gen_ai__usage__cache_read__input_tokens=2_400)).of("P8") == []
+    assert look(runs(traced, 40, gen_ai__usage__cache_read__input_tokens=2_400)).of("p8") == []
