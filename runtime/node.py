@@ -20,7 +20,7 @@ from antiphon.runtime.delivery.running import Running
 from antiphon.runtime.delivery.slots import Slots
 from antiphon.runtime.delivery.tap import TapRunner
 from antiphon.runtime.delivery.worker import Worker
-from antiphon.runtime.errors import NodeStopping
+from antiphon.runtime.errors import BusError, NodeStopping
 from antiphon.runtime.host import Host
 from antiphon.runtime.version import VERSION
 from antiphon.schemas import subjects
@@ -161,7 +161,10 @@ class Node:
             background.cancel()
         if self._background:
             await asyncio.wait(self._background)
-        await host.directory.withdraw(host.node)
+        try:
+            await host.directory.withdraw(host.node)
+        except BusError as error:
+            log.warning("node_not_withdrawn", node=host.node, error=error.message)  # its lease lapses by itself
         log.info("node_stopped", node=host.node)
 
 

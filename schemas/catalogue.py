@@ -6,7 +6,17 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from antiphon.schemas.finding import Finding
-from antiphon.schemas.inference import Capabilities, Embeddings, EmbedRequest, GenerateRequest, Reply
+from antiphon.schemas.inference import (
+    Accepted,
+    Capabilities,
+    ChunkBatch,
+    DescribeModel,
+    Embeddings,
+    EmbedRequest,
+    GenerateRequest,
+    ReaderSignal,
+    Reply,
+)
 from antiphon.schemas.message import Message
 from antiphon.schemas.node import AgentCard, NodeCard
 from antiphon.schemas.policy import Policy
@@ -18,9 +28,13 @@ BUILT_IN: tuple[type[Message], ...] = (
     DeadLetter,
     StreamBatch,
     GenerateRequest,
+    Accepted,
+    ChunkBatch,
+    ReaderSignal,
     Reply,
     EmbedRequest,
     Embeddings,
+    DescribeModel,
     Capabilities,
     AgentCard,
     NodeCard,

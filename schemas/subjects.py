@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from antiphon.schemas.identity import Address, check_name, check_task, check_topic
 
@@ -66,6 +67,7 @@ def _parse(subject: str, kind: Kind, tokens: int | None) -> Parsed:
     return parsed
 
 
+@lru_cache(maxsize=4096)  # on the path of every request
 def ask(tenant: str, to: Address) -> str:
     """Where ``to`` answers low-latency requests; queue group = agent."""
     return _build(tenant, Kind.ASK, to.agent, to.handler)
@@ -76,6 +78,7 @@ def parse_ask(subject: str) -> Address:
     return Address(*_parse(subject, Kind.ASK, 2).rest)
 
 
+@lru_cache(maxsize=4096)
 def task(tenant: str, to: Address) -> str:
     """Where durable work for ``to`` is stored."""
     return _build(tenant, Kind.TASK, to.agent, to.handler)
@@ -187,6 +190,7 @@ def every(kind: Kind, tenant: str | None = None) -> str:
     return f"{ROOT}.{'*' if tenant is None else check_name('tenant', tenant)}.{kind.value}.>"
 
 
+@lru_cache(maxsize=32)
 def template(subject_kind: Kind) -> str:
     """The low-cardinality name of a subject for span names and metrics."""
     rest = {

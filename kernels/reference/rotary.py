@@ -8,7 +8,7 @@ def rotary(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
 
     ``x`` is [tokens, heads, 2 * half]; ``cos`` and ``sin`` are [tokens, half], float32.
     """
-    halves = x.float().unflatten(-1, (2, -1))
+    halves = x.float().view(*x.shape[:-1], 2, x.shape[-1] // 2)
     rotated = halves * cos[:, None, None]
     crossed = halves * sin[:, None, None]
     # In place on both halves: six operations instead of nine, which a decode step of one token feels.

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import nats.errors
 import structlog
@@ -157,12 +158,12 @@ class Connection:
         )
         try:
             async with asyncio.timeout(_CONNECT_S):
-                await asyncio.wait({attempt, self._refused}, return_when=asyncio.FIRST_COMPLETED)
+                await _first(attempt, self._refused)
                 if attempt.done():
                     attempt.result()
                     # nats-py returns although the server hung up where it should have said PONG, and tries again.
                     if not self.connected:
-                        await asyncio.wait({self._returned, self._refused}, return_when=asyncio.FIRST_COMPLETED)
+                        await _first(self._returned, self._refused)
             if not self.connected:
                 why = self._refused.result() if self._refused.done() else self._last_error
                 raise BusUnavailable(f"the server {self.url} refuses us ({why})", url=self.url)
@@ -233,6 +234,10 @@ class Connection:
     async def _on_closed(self) -> None:
         if not self.closing:
             _log.error("bus_connection_closed", url=self.url, error=self._last_error)
+
+
+async def _first(*futures: "asyncio.Future[Any]") -> None:
+    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
 
 
 def _checked(url: str) -> str:

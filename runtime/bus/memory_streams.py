@@ -154,7 +154,7 @@ class MemoryDurable:
         self._deliveries: dict[int, int] = {}
         self._bell = Bell()
 
-    def take(self, limit: int) -> list[Lease]:
+    def take(self, limit: int, check_open: Callable[[], None]) -> list[Lease]:
         """Up to ``limit`` leases: what is due again first, then what is new."""
         leases: list[Lease] = []
         while self._due and len(leases) < limit:
@@ -163,12 +163,12 @@ class MemoryDurable:
             if sequence not in self._held or message is None:
                 self.settle(sequence)
             else:
-                leases.append(self._lease(message))
+                leases.append(self._lease(message, check_open))
         room = min(limit - len(leases), self.spec.max_in_flight - len(self._held))
         if room > 0:
             for message in self._stream.select(self.spec.subjects, self._position):
                 self._position = message.sequence
-                leases.append(self._lease(message))
+                leases.append(self._lease(message, check_open))
                 room -= 1
                 if not room:
                     break
@@ -203,12 +203,12 @@ class MemoryDurable:
         """Until something may be there, or ``timeout_s`` has passed."""
         await self._bell.wait(timeout_s)
 
-    def _lease(self, message: StoredMessage) -> "MemoryLease":
+    def _lease(self, message: StoredMessage, check_open: Callable[[], None]) -> "MemoryLease":
         deliveries = self._deliveries.get(message.sequence, 0) + 1
         self._deliveries[message.sequence] = deliveries
         self._held[message.sequence] = None
         self.hold(message.sequence, self.spec.ack_wait_s)
-        return MemoryLease(self, message, deliveries)
+        return MemoryLease(self, message, deliveries, check_open)
 
     def _release(self, sequence: int) -> None:
         if self.spec.max_deliveries and self._deliveries[sequence] >= self.spec.max_deliveries:
@@ -220,9 +220,12 @@ class MemoryDurable:
 
 
 class MemoryLease:
-    """A stored message in somebody's hands."""
+    """A stored message in somebody's hands; once their bus is closed they can do nothing for it."""
 
-    def __init__(self, durable: MemoryDurable, message: StoredMessage, deliveries: int) -> None:
+    def __init__(
+        self, durable: MemoryDurable, message: StoredMessage, deliveries: int, check_open: Callable[[], None]
+    ) -> None:
+        self._check_open = check_open
         self._durable = durable
         self._message = message
         self._deliveries = deliveries
@@ -239,14 +242,17 @@ class MemoryLease:
 
     async def ack(self) -> None:
         """Done."""
+        self._check_open()
         self._durable.settle(self._message.sequence)
 
     async def nak(self, delay_s: float) -> None:
         """Hand it back."""
+        self._check_open()
         self._durable.hold(self._message.sequence, max(delay_s, 0.0))
 
     async def extend(self) -> None:
         """Still at it."""
+        self._check_open()
         self._durable.hold(self._message.sequence, self._durable.spec.ack_wait_s)
 
 
@@ -266,7 +272,7 @@ class MemoryConsumer:
             raise stopped(self._durable.spec.name)
         while not self._stopped:
             self._check_open()
-            leases = self._durable.take(limit)
+            leases = self._durable.take(limit, self._check_open)
             remaining = deadline - loop.time()
             if leases or remaining <= 0:
                 return leases

@@ -10,7 +10,9 @@ import structlog
 import typer
 
 from antiphon.runtime.cli.common import run, settings, until_signalled
+from antiphon.runtime.errors import ConfigurationError
 from antiphon.runtime.loader import load_system
+from antiphon.runtime.models.setting import BusSetting
 from antiphon.runtime.settings import Settings
 
 if TYPE_CHECKING:
@@ -80,7 +82,7 @@ def up(
 
 def serve_model(
     model: str = typer.Argument(help="A model name from settings."),
-    concurrency: int = typer.Option(1, min=1, help="Requests that run at once."),
+    concurrency: int = typer.Option(16, min=1, help="Requests that the instance is given at once."),
 ) -> None:
     """Serve a model to every node on the bus (where settings say NAME = "bus"); run several to share the load."""
 
@@ -95,6 +97,8 @@ def serve_model(
         async with AsyncExitStack() as stack:
             host = await stack.enter_async_context(open_host(found, node=node_name("model")))
             _configure_logging(found, host.telemetry.feed)
+            if isinstance(found.models.get(model), BusSetting):
+                raise ConfigurationError(f'model {model!r} is "bus" in settings: this process must say where it runs')
             instance = await host.models.get(model)
             server = ModelServer(
                 host.bus,

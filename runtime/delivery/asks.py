@@ -14,7 +14,7 @@ from antiphon.runtime.delivery.slots import Slots
 from antiphon.runtime.errors import AntiphonError, BusError, Busy, InvalidMessage, to_info
 from antiphon.runtime.host import Host
 from antiphon.schemas import subjects
-from antiphon.schemas.envelope import ERROR, TYPE, VERSION, Envelope, EnvelopeError
+from antiphon.schemas.envelope import ERROR, Envelope, EnvelopeError
 from antiphon.schemas.message import Message
 from antiphon.schemas.task import ErrorInfo
 
@@ -44,14 +44,12 @@ class AskServer:
         self._subscriptions: list[Subscription] = []
         self._count = 0
         self._answered: asyncio.Event | None = None
-        self._replies: dict[str, dict[str, str]] = {}
         self._tallies: dict[str, _Tally] = {}
 
     async def start(self) -> None:
         """Listen. Raises BusError."""
         for handler in self._agent.handlers.values():
             subject = subjects.ask(self._host.tenant, handler.address)
-            self._replies[handler.address.handler] = _reply_headers(handler.output)
             self._tallies[handler.address.handler] = _Tally()
             self._subscriptions.append(
                 await self._host.bus.subscribe(
@@ -102,7 +100,8 @@ class AskServer:
         try:
             body = await self._executor.run(self._job(handler, delivery, enter_ns))
             if delivery.reply:
-                await self._host.bus.publish(delivery.reply, body, self._replies[name])
+                # No headers: the caller knows the type from its handler, and only errors need telling apart.
+                await self._host.bus.publish(delivery.reply, body)
         except Exception as error:
             tally.errors += 1
             tally.last_error = str(error)
@@ -146,13 +145,6 @@ class AskServer:
             await self._host.bus.publish(delivery.reply, _clip(info).model_dump_json().encode(), {ERROR: info.type})
         except BusError as lost:
             log.warning("reply_not_sent", subject=delivery.subject, error=lost.message)
-
-
-def _reply_headers(output: type[Message]) -> dict[str, str]:
-    headers = {TYPE: output.message_name}
-    if output.message_version != 1:
-        headers[VERSION] = str(output.message_version)
-    return headers
 
 
 def _clip(info: ErrorInfo) -> ErrorInfo:

@@ -142,8 +142,9 @@ class Executor:
             names.POOL_ID: self._pool,
             names.POOL_CAPACITY: slots.capacity,
             names.POOL_ACTIVE: slots.active,
-            names.INPUT_HASH: host.content_hash(job.body),
         }
+        if not job.envelope.traceparent:  # else the sender's span has it
+            found[names.INPUT_HASH] = host.content_hash(job.body)
         if host.tenant != "default":
             found[names.TENANT] = host.tenant
         if job.task:

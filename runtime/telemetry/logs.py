@@ -38,7 +38,7 @@ def configure_logging(
         common.append(Tap(feed, clock))
     common.append(structlog.processors.TimeStamper(fmt="iso", utc=True))
     render: list[Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]  # rich ones took seconds
         if out.isatty()
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
     )

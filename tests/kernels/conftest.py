@@ -1,6 +1,6 @@
 """Where the kernels under test run: Triton's interpreter by default, the accelerator under the gpu mark."""
 
-from collections.abc import Iterator
+import sys
 
 import pytest
 import torch
@@ -8,19 +8,30 @@ import torch
 INTERPRETER = pytest.param("cpu", id="interpreter")
 DEVICE = pytest.param("cuda", id="device", marks=pytest.mark.gpu)
 
+# Triton reads TRITON_INTERPRET when a function is decorated, and its own library (tl.sum) is decorated when it is
+# imported. So it is imported here, interpreted, before transformers imports it compiled for the engine's tests.
+if not torch.cuda.is_available() and "triton" not in sys.modules:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRITON_INTERPRET", "1")
+        import triton.language  # type: ignore[import-untyped]  # noqa: F401
+
 
 @pytest.fixture(params=[INTERPRETER, DEVICE])
-def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
-    """A device on which ops run their Triton kernel.
-
-    Triton reads TRITON_INTERPRET when a kernel is decorated, at the first call of its op in the process; nothing but
-    these tests runs kernels on a CPU, so setting it for the length of a test is enough, and no other test sees it.
-    """
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> torch.device:
+    """A device on which ops run their Triton kernel. The switch is on for one test at a time: no other sees it."""
     found = torch.device(request.param)
     if found.type == "cpu":
+        if torch.cuda.is_available():
+            pytest.skip("triton compiles for the accelerator in this process: pytest -m gpu tests/kernels")
+        from triton.language import sum as library_function
+        from triton.runtime.interpreter import InterpretedFunction  # type: ignore[import-untyped]
+
+        assert isinstance(library_function, InterpretedFunction), (
+            "triton was imported before tests/kernels/conftest.py; name tests/kernels first, or run it alone"
+        )
         monkeypatch.setenv("TRITON_INTERPRET", "1")
     torch.manual_seed(0)
-    yield found
+    return found
 
 
 @pytest.fixture(params=[torch.float32, torch.float16], ids=["fp32", "fp16"])

@@ -10,7 +10,6 @@ import pytest
 from antiphon import Agent, Context, Done, Message, Progress, Restarted, System, Token, remote, tool
 from antiphon.runtime.compose import open_host
 from antiphon.runtime.errors import (
-    BusUnavailable,
     Busy,
     ConfigurationError,
     DeadlineExceeded,
@@ -461,8 +460,7 @@ async def test_a_killed_worker_s_task_is_taken_over(tmp_path: Path) -> None:
             await doomed.close()  # as SIGKILL would: no ack, no heartbeat, nothing withdrawn
             async with memory_system(system, server=server):
                 assert (await task.result(timeout_s=10)).n == 2
-        with pytest.raises(BusUnavailable):
-            await node.__aexit__(None, None, None)
+        await node.__aexit__(None, None, None)
     assert attempts == [1, 2]
 
 
