@@ -16,6 +16,13 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import nats
+from faststream import FastStream
+from faststream.nats import NatsBroker
+from nats.aio.msg import Msg
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+
 from antiphon import Agent, Context, Message, System
 from antiphon.runtime.bus.nats import NatsBus
 from antiphon.runtime.bus.server import embedded_server
@@ -23,11 +30,6 @@ from antiphon.runtime.client import Client
 from antiphon.runtime.compose import open_host
 from antiphon.runtime.node import Node
 from antiphon.runtime.settings import Settings
-from faststream import FastStream
-from faststream.nats import NatsBroker
-from pydantic import BaseModel
-from rich.console import Console
-from rich.table import Table
 
 WORKERS = 128
 BODY_BYTES = 120
@@ -52,7 +54,7 @@ async def raw(stack: AsyncExitStack, url: str, token: str) -> Call:
     connection = await nats.connect(url, token=token)
     stack.push_async_callback(connection.close)
 
-    async def answer(message: nats.aio.msg.Msg) -> None:
+    async def answer(message: Msg) -> None:
         await message.respond(message.data)
 
     await connection.subscribe("raw.echo", cb=answer)

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from antiphon.runtime.cli.models import pull_model
 from antiphon.runtime.console.terminal import findings_table, spending_table, trace_tree
 from antiphon.runtime.errors import AntiphonError, ConfigurationError, DeadlineExceeded
 from antiphon.runtime.models.setting import LocalSetting
+from antiphon.runtime.observatory import KIND as CONSOLE
+from antiphon.runtime.observatory import console_token
 from antiphon.runtime.settings import BUILT_IN_MODEL, Settings, load_settings
 from antiphon.runtime.store.query import Reader, RunRecord
 from antiphon.runtime.store.spending import spending_of
@@ -38,16 +40,19 @@ MAX_BYTES = 400_000  # of one document; the passage that is summarised comes fro
 out = Console()
 
 
-def main(handler: Handler[Any, Any], documents: type[Message], document: type[Message]) -> None:
-    """Run the demo; status 0 only if every step of it really happened."""
+def main(handler: Handler[Any, Any], request_of: Callable[[Sequence[tuple[str, str]]], Message]) -> None:
+    """Run the demo; status 0 only if every step of it really happened.
+
+    ``request_of`` makes the handler's message from (title, text) pairs.
+    """
     arguments = _arguments()
     try:
         files = arguments.files or _own_documents()
-        message = documents(documents=tuple(document(title=_title(file), text=_read(file)) for file in files))
+        texts = [(_title(file), _read(file)) for file in files]
         settings, changes = _settings(arguments.model)
         _pull(settings)
         os.environ.update(changes)
-        asyncio.run(_run(handler, message, settings, keep=arguments.keep))
+        asyncio.run(_run(handler, request_of(texts), len(texts), settings, keep=arguments.keep))
     except AntiphonError as error:
         out.print(f"[bold red]{type(error).__name__}:[/] {error.message}", highlight=False)
         sys.exit(1)
@@ -56,32 +61,35 @@ def main(handler: Handler[Any, Any], documents: type[Message], document: type[Me
         sys.exit(130)
 
 
-async def _run(handler: Handler[Any, Any], message: Message, settings: Settings, *, keep: bool) -> None:
+async def _run(handler: Handler[Any, Any], message: Message, texts: int, settings: Settings, *, keep: bool) -> None:
     started_s = time.monotonic()
     current = asyncio.current_task()
     assert current is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, current.cancel)
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(connect(settings=settings))
-        console = await stack.enter_async_context(_process("up", "--port", "0"))
-        nodes = [
+        processes = []
+        address = await _kept_console(client, settings)
+        if address is None:
+            processes.append(await stack.enter_async_context(_process("up", "--port", "0")))
+            address = await _address(processes[0])
+        processes += [
             await stack.enter_async_context(
                 _process("run", f"{ROOT / 'examples' / 'digest.py'}:system", "--no-console")
             )
             for _ in range(NODES)
         ]
-        address = await _address(console)
-        await _wait_ready(client, [console, *nodes])
+        await _wait_ready(client, processes)
         ready_s = time.monotonic() - started_s
         out.print(f"two nodes and a console are up after {ready_s:.1f} s; model: {settings.default_model}")
-        run, digest = await _digest(client, handler, message)
+        run, digest = await _digest(client, handler, message, texts)
         _show(digest)
         record, findings = await _record(settings, run)
         out.print(trace_tree(record))
         out.print(spending_table(spending_of(record.spans)))
         out.print(findings_table(findings))
         if all(finding.state is FindingState.CANDIDATE for finding in findings):
-            out.print("Candidates lack support: run the demo again with --keep up, and watch them gather it.")
+            out.print("Candidates lack support: leave one demo up with --keep, run others, and watch them gather it.")
         if settings.default_model == BUILT_IN_MODEL:
             out.print(
                 "A model of 135M parameters proves the line, not the answers. Name a better one: "
@@ -95,9 +103,9 @@ async def _run(handler: Handler[Any, Any], message: Message, settings: Settings,
             await asyncio.Event().wait()
 
 
-async def _digest(client: Client, handler: Handler[Any, Any], message: Message) -> tuple[str, Any]:
+async def _digest(client: Client, handler: Handler[Any, Any], message: Message, texts: int) -> tuple[str, Any]:
     """Submit and show progress until the typed result is here."""
-    total = 2 * len(message.documents) + 1  # type: ignore[attr-defined]  # Documents, defined in digest.py
+    total = 2 * texts + 1  # a summary and a verdict each, then the editor
     columns = (TextColumn("{task.description:<34}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     with Bar(*columns, TimeElapsedColumn(), console=out) as bar:
         task = bar.add_task("planning", total=total)
@@ -170,6 +178,14 @@ async def _process(*arguments: str) -> AsyncGenerator[asyncio.subprocess.Process
         except TimeoutError:
             process.kill()
             await process.wait()
+
+
+async def _kept_console(client: Client, settings: Settings) -> str | None:
+    """The console that an earlier ``--keep`` left up in this home; it goes on gathering support for findings."""
+    for card in await client.host.directory.nodes():
+        if card.kind == CONSOLE:
+            return f"{card.address}?token={console_token(settings.home)}"
+    return None
 
 
 async def _address(console: asyncio.subprocess.Process) -> str:

@@ -10,6 +10,8 @@ summary after the other, as first versions do, and the logging agent says what t
 the digest. Every hop is a message on NATS.
 """
 
+from collections.abc import Sequence
+
 from antiphon import Agent, Context, Message, System, tool
 
 PASSAGE = 900  # characters of a document that one summary is made from
@@ -157,11 +159,13 @@ async def digest(request: Documents, ctx: Context) -> Digest:
 
 system = System("digest", agents=[planner, summariser, critic, editor])
 
-if __name__ == "__main__":
-    import sys
-    from pathlib import Path
 
-    sys.path.insert(0, str(Path(__file__).parent))
+def request_of(texts: Sequence[tuple[str, str]]) -> Documents:
+    """The planner's message for (title, text) pairs."""
+    return Documents(documents=tuple(Document(title=title, text=text) for title, text in texts))
+
+
+if __name__ == "__main__":
     from demo import main
 
-    main(digest, Documents, Document)
+    main(digest, request_of)

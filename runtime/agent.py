@@ -10,15 +10,15 @@ from antiphon.runtime.errors import ConfigurationError
 from antiphon.runtime.tool import Tool
 from antiphon.schemas.identity import Address, InvalidName, check_name, check_topic
 from antiphon.schemas.message import Message
-from antiphon.schemas.node import AgentCard, HandlerCard, TypeCard
 
 if TYPE_CHECKING:
     from antiphon.runtime.context import Context
     from antiphon.runtime.delivery.tap import TapContext
+    from antiphon.schemas.node import AgentCard, HandlerCard, TypeCard
     from antiphon.schemas.telemetry import TelemetryBatch
 
 In = TypeVar("In", bound=Message)
-Out = TypeVar("Out", bound=Message)
+Out = TypeVar("Out", bound=Message, covariant=True)  # whoever wants a Message may call for a Draft
 Function = Callable[[In, "Context"], Awaitable[Out]]
 Watcher = Callable[["TelemetryBatch | None", "TapContext"], Awaitable[None]]
 
@@ -61,8 +61,10 @@ class Handler(Generic[In, Out]):
     def __repr__(self) -> str:
         return f"Handler({self.address}: {self.input.__name__} -> {self.output.__name__})"
 
-    def card(self) -> HandlerCard:
+    def card(self) -> "HandlerCard":
         """The handler as the directory shows it."""
+        from antiphon.schemas.node import HandlerCard
+
         return HandlerCard(
             name=self.address.handler,
             description=self.description,
@@ -208,8 +210,10 @@ class Agent:
 
         return decorate
 
-    def card(self) -> AgentCard:
+    def card(self) -> "AgentCard":
         """The agent as the directory shows it."""
+        from antiphon.schemas.node import AgentCard
+
         return AgentCard(
             name=self.name,
             version=self.version,
@@ -231,7 +235,9 @@ class Agent:
         return address
 
 
-def _type_card(found: type[Message]) -> TypeCard:
+def _type_card(found: type[Message]) -> "TypeCard":
+    from antiphon.schemas.node import TypeCard
+
     return TypeCard(name=found.message_name, version=found.message_version, json_schema=found.model_json_schema())
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from antiphon.runtime.agent import Handler, In, Out
-from antiphon.runtime.delivery.following import follow
 from antiphon.runtime.delivery.outcome import await_result, read_result, store_result, value_of
 from antiphon.runtime.delivery.payload import encode
 from antiphon.runtime.policies.chain import Operation, OperationKind, Scope
@@ -136,6 +135,8 @@ class Client:
         Raises:
             AntiphonError: as ``submit`` and ``TaskHandle.result``.
         """
+        from antiphon.runtime.delivery.following import follow
+
         task = new_id()
         async with follow(self._host.bus, self._host.clock, self._host.tenant, task) as events:
             await self._submit(handler, message, task, task, timeout_s, labels, 0)

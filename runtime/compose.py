@@ -80,7 +80,7 @@ async def open_host(
         content_hash = await deployment_hash(bus)
         perform = build(
             [TraceInterceptor(telemetry, content_hash, node), DeadlineInterceptor(clock)],
-            Transport(bus, directory, models, clock),
+            Transport(bus, directory, models, clock, capture_content=settings.capture_content),
         )
         yield Host(
             node=node,

@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from antiphon.runtime.agent import Agent
 from antiphon.runtime.errors import ConfigurationError
-from antiphon.schemas.catalogue import Catalogue
+
+if TYPE_CHECKING:
+    from antiphon.schemas.catalogue import Catalogue
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +34,11 @@ class System:
             raise ConfigurationError(f"system {self.name!r} has two agents called {twice[0]!r}: rename one")
         self.catalogue()
 
-    def catalogue(self) -> Catalogue:
-        """The built-in message types and those of the agents' handlers."""
-        found = Catalogue()
+    def catalogue(self) -> "Catalogue":
+        """The message types of the agents' handlers and events."""
+        from antiphon.schemas.catalogue import Catalogue
+
+        found = Catalogue(())
         try:
             for agent in self.agents:
                 for handler in agent.handlers.values():

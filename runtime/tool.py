@@ -10,7 +10,7 @@ from antiphon.schemas.identity import InvalidName, check_name
 from antiphon.schemas.task import Effect
 
 P = ParamSpec("P")
-R = TypeVar("R")
+R = TypeVar("R", covariant=True)  # a tool that returns a list is one that returns an iterable
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 

@@ -121,6 +121,14 @@ class Timing(Value):
     decode_s: float | None = None
 
 
+class Pool(Value):
+    """The slots of the instance that served a call: how many there are, how many were busy, this call included."""
+
+    id: str
+    capacity: int = Field(ge=1)
+    active: int = Field(ge=1)
+
+
 class FinishReason(StrEnum):
     """Why generation ended."""
 
@@ -145,7 +153,10 @@ class ToolCallChunk(Value):
 
 
 class Finish(Value):
-    """The last chunk, exactly once. ``prompt_blocks``: rolling hashes of the prompt, 256 tokens a block."""
+    """The last chunk, exactly once. ``prompt_blocks``: rolling hashes of the prompt, 256 tokens a block.
+
+    ``pool`` is None where the instance cannot say what served the call.
+    """
 
     kind: Literal["finish"] = "finish"
     reason: FinishReason
@@ -153,6 +164,7 @@ class Finish(Value):
     timing: Timing = Timing()
     model: str = ""
     prompt_blocks: tuple[str, ...] = ()
+    pool: Pool | None = None
 
 
 Chunk = Annotated[TextChunk | ToolCallChunk | Finish, Field(discriminator="kind")]

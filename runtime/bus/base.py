@@ -69,6 +69,11 @@ class Lease(Protocol):
         """How often the message has been handed out, this time included."""
         ...
 
+    @property
+    def behind(self) -> int:
+        """How many messages nobody had taken yet waited behind this one when it was handed out."""
+        ...
+
     async def ack(self) -> None:
         """Done; the server has confirmed. Raises BusError if it did not."""
         ...

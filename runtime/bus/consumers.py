@@ -131,6 +131,7 @@ class NatsLease:
         self._core = core
         self._reply = pulled.reply
         self._deliveries = pulled.deliveries
+        self._behind = pulled.pending
         self._message = message
 
     @property
@@ -142,6 +143,11 @@ class NatsLease:
     def deliveries(self) -> int:
         """How often it has been handed out."""
         return self._deliveries
+
+    @property
+    def behind(self) -> int:
+        """How many waited behind it."""
+        return self._behind
 
     async def ack(self) -> None:
         """Done; the server has confirmed."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
+from itertools import islice
 
 from antiphon.runtime.bus.base import ConsumerSpec, Headers, Lease, StoredMessage, StreamSpec
 from antiphon.runtime.bus.bell import Bell
@@ -178,6 +179,10 @@ class MemoryDurable:
         """Messages not yet delivered to anybody."""
         return sum(1 for _ in self._stream.select(self.spec.subjects, self._position))
 
+    def behind(self) -> int:
+        """As ``pending``, counted to 256 at most: it is asked for with every lease."""
+        return sum(1 for _ in islice(self._stream.select(self.spec.subjects, self._position), 256))
+
     def settle(self, sequence: int) -> None:
         """Done with it. A late ack counts too."""
         timer = self._held.pop(sequence, None)
@@ -208,7 +213,7 @@ class MemoryDurable:
         self._deliveries[message.sequence] = deliveries
         self._held[message.sequence] = None
         self.hold(message.sequence, self.spec.ack_wait_s)
-        return MemoryLease(self, message, deliveries, check_open)
+        return MemoryLease(self, message, deliveries, self.behind(), check_open)
 
     def _release(self, sequence: int) -> None:
         if self.spec.max_deliveries and self._deliveries[sequence] >= self.spec.max_deliveries:
@@ -223,8 +228,14 @@ class MemoryLease:
     """A stored message in somebody's hands; once their bus is closed they can do nothing for it."""
 
     def __init__(
-        self, durable: MemoryDurable, message: StoredMessage, deliveries: int, check_open: Callable[[], None]
+        self,
+        durable: MemoryDurable,
+        message: StoredMessage,
+        deliveries: int,
+        behind: int,
+        check_open: Callable[[], None],
     ) -> None:
+        self._behind = behind
         self._check_open = check_open
         self._durable = durable
         self._message = message
@@ -239,6 +250,11 @@ class MemoryLease:
     def deliveries(self) -> int:
         """How often it has been handed out."""
         return self._deliveries
+
+    @property
+    def behind(self) -> int:
+        """How many waited behind it."""
+        return self._behind
 
     async def ack(self) -> None:
         """Done."""

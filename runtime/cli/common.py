@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from collections.abc import Coroutine
@@ -9,12 +10,12 @@ from typing import Any, NoReturn, TypeVar
 
 import typer
 
+from antiphon.runtime.cli.main import INTERRUPTED
 from antiphon.runtime.errors import AntiphonError, ConfigurationError, InvalidMessage
 from antiphon.runtime.settings import Settings, load_settings
 
 T = TypeVar("T")
 EXAMPLE = """'{"text": "hi"}'"""
-INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
 
 
 def settings() -> Settings:
@@ -57,14 +58,18 @@ async def _interruptible(work: Coroutine[Any, Any, T]) -> T:
 def until_signalled() -> asyncio.Event:
     """An event that Ctrl-C, SIGTERM and a hang-up set, for commands that serve until told to stop.
 
-    A second signal ends the process at once, for whoever does not want to wait for the drain.
+    A second Ctrl-C ends the process at once, for whoever does not want to wait for the drain: what it holds is
+    taken over when its leases lapse. Other signals that are repeated change nothing; supervisors send them twice
+    (``timeout`` to the process and to its group).
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def on_signal(number: signal.Signals) -> None:
         if stop.is_set():
-            sys.exit(INTERRUPTED)
+            if number is signal.SIGINT:
+                os._exit(INTERRUPTED)  # sys.exit would have asyncio cancel and await every task, the drain among them
+            return
         typer.echo(f"{number.name}: draining; press Ctrl-C again to stop at once", err=True)
         stop.set()
 

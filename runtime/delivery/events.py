@@ -52,14 +52,16 @@ class EventProcessor:
 
     async def __call__(self, lease: Lease) -> None:
         """Run it. Raises BusError."""
-        host = self._host
+        host, most = self._host, self._agent.max_attempts
         try:
+            if lease.deliveries > most:
+                raise NodeStopping(f"its worker died in each of {most} attempts")
             await self._executor.run(self._job(lease))
         except Exception as error:
             info = to_info(error)
             if not isinstance(error, AntiphonError):
                 log.exception("subscriber_failed", subject=lease.message.subject, attempt=lease.deliveries)
-            if info.retryable and lease.deliveries < self._agent.max_attempts:
+            if info.retryable and lease.deliveries < most:
                 stopping = isinstance(error, NodeStopping)
                 await lease.nak(0.0 if stopping else delay_s(lease.deliveries, self._rng))
                 return
@@ -70,7 +72,7 @@ class EventProcessor:
                 self._agent.name,
                 lease.message,
                 reason=info,
-                attempts=lease.deliveries,
+                attempts=min(lease.deliveries, most),
             )
         await lease.ack()
 
@@ -92,5 +94,5 @@ class EventProcessor:
             task="",
             attempt=lease.deliveries,
             enter_ns=lease.message.unix_ms * 1_000_000,
-            depth=self._slots.waiting,
+            depth=self._slots.waiting + lease.behind,
         )

@@ -25,8 +25,12 @@ class ModelCall:
     show: Show | None = None
 
 
-async def run_model_call(operation: Operation, instance: ModelInstance, clock: Clock) -> Outcome:
+async def run_model_call(
+    operation: Operation, instance: ModelInstance, clock: Clock, *, capture_content: bool
+) -> Outcome:
     """Run the call on ``instance``; the operation's attributes gain what the instance said of itself.
+
+    ``capture_content``: prompt and reply go onto the span as well.
 
     Raises:
         ModelError: as the instance says; an instance that ends without a Finish is ModelUnavailable.
@@ -58,6 +62,10 @@ async def run_model_call(operation: Operation, instance: ModelInstance, clock: C
         raise ModelUnavailable(f"model {request.model} ended without saying so; try again", model=request.model)
     describe_reply(operation.attributes, request, finish)
     reply = Reply(text="".join(pieces), tool_calls=tuple(calls), finish=finish)
+    if capture_content:
+        prompt = request.model_dump_json(include={"conversation"})
+        operation.attributes[names.GENAI_INPUT_MESSAGES] = prompt
+        operation.attributes[names.GENAI_OUTPUT_MESSAGES] = answer_bytes(reply).decode()
     return Outcome(reply, answer_bytes(reply))
 
 
@@ -92,6 +100,10 @@ def describe_reply(attributes: dict[str, Any], request: GenerateRequest, finish:
     attributes[names.GENAI_INPUT_TOKENS] = usage.input_tokens
     attributes[names.GENAI_OUTPUT_TOKENS] = usage.output_tokens
     attributes[names.PROMPT_BLOCKS] = list(finish.prompt_blocks) or text_blocks(request.conversation)
+    if finish.pool is not None:
+        attributes[names.POOL_ID] = finish.pool.id
+        attributes[names.POOL_CAPACITY] = finish.pool.capacity
+        attributes[names.POOL_ACTIVE] = finish.pool.active
     for name, value in (
         (names.GENAI_CACHED_TOKENS, usage.cached_tokens),
         (names.MODEL_QUEUE_S, timing.queue_s),

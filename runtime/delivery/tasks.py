@@ -97,7 +97,7 @@ class TaskProcessor:
             state=state,
             value=None if value is None else msgspec.json.decode(value),
             error=info,
-            attempts=lease.deliveries,
+            attempts=self._attempts(lease),
             trace_id=envelope.traceparent[3:35],
             started_unix_ms=started_ms,
             finished_unix_ms=host.clock.unix_ns() // 1_000_000,
@@ -147,9 +147,13 @@ class TaskProcessor:
             task=task,
             attempt=lease.deliveries,
             enter_ns=lease.message.unix_ms * 1_000_000,
-            depth=self._slots.waiting,
+            depth=self._slots.waiting + lease.behind,
             ends=partial(self._state, attempt=lease.deliveries),
         )
+
+    def _attempts(self, lease: Lease) -> int:
+        """How often a handler began: the last delivery of a task that kills its workers begins none."""
+        return min(lease.deliveries, self._agent.max_attempts)
 
     async def _bury(self, lease: Lease, info: ErrorInfo, task: str) -> None:
         await bury(
@@ -159,7 +163,7 @@ class TaskProcessor:
             self._agent.name,
             lease.message,
             reason=info,
-            attempts=lease.deliveries,
+            attempts=self._attempts(lease),
             task=task,
         )
 

@@ -37,11 +37,14 @@ _ANY: TypeAdapter[Any] = TypeAdapter(Any)
 class Transport:
     """Carries out operations. One instance serves a whole process."""
 
-    def __init__(self, bus: Bus, directory: Directory, models: ModelRegistry, clock: Clock) -> None:
+    def __init__(
+        self, bus: Bus, directory: Directory, models: ModelRegistry, clock: Clock, *, capture_content: bool
+    ) -> None:
         self._bus = bus
         self._directory = directory
         self._models = models
         self._clock = clock
+        self._capture_content = capture_content
         self._ways: dict[OperationKind, Next] = {
             OperationKind.ASK: self._ask,
             OperationKind.CALL: self._call,
@@ -58,7 +61,8 @@ class Transport:
         return self._ways[operation.kind](operation)
 
     async def _model(self, operation: Operation) -> Outcome:
-        return await run_model_call(operation, await self._models.get(operation.target), self._clock)
+        instance = await self._models.get(operation.target)
+        return await run_model_call(operation, instance, self._clock, capture_content=self._capture_content)
 
     async def _state(self, operation: Operation) -> Outcome:
         return Outcome(None, await operation.request())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from antiphon.runtime.clock import Clock, SystemClock
 from antiphon.runtime.errors import AntiphonError, InvalidRequest, MissingExtra, ModelUnavailable
+from antiphon.schemas.identity import new_id
 from antiphon.schemas.inference import (
     Capabilities,
     Chunk,
@@ -20,6 +21,7 @@ from antiphon.schemas.inference import (
     Finish,
     FinishReason,
     GenerateRequest,
+    Pool,
     TextChunk,
     Timing,
     Usage,
@@ -85,6 +87,7 @@ class LocalModel:
         self._running: _Job | None = None
         self._worker: threading.Thread | None = None
         self._arrivals = itertools.count()
+        self._pool = Pool(id=f"model:{name}@{new_id()[:8]}", capacity=1, active=1)  # one worker, one request
         self._closed = False
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
@@ -240,7 +243,7 @@ class LocalModel:
             for event in engine.generate(request, job.cancelled):
                 if isinstance(event, Finish):
                     timing = event.timing.model_copy(update={"queue_s": queue_s})
-                    finish = event.model_copy(update={"timing": timing, "model": self.name})
+                    finish = event.model_copy(update={"timing": timing, "model": self.name, "pool": self._pool})
                     job.put(self._gone() if self._closed else finish)
                 elif event.text:
                     job.put(TextChunk(text=event.text))

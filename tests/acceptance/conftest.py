@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import pytest
 
@@ -41,6 +41,14 @@ def eventually(check: Callable[[], T], timeout_s: float, why: Callable[[], str] 
         if time.monotonic() > end:
             pytest.fail(f"nothing came in {timeout_s:g} s\n{why()}")
         time.sleep(POLL_S)
+
+
+class Eventually(Protocol):
+    """The type of ``eventually``."""
+
+    def __call__(self, check: Callable[[], T], timeout_s: float, why: Callable[[], str] = ...) -> T:
+        """Poll."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +121,9 @@ class Place:
         """``antiphon run`` of the workshop, ready for work."""
         return self.start("run", target, "--no-console", *options).says("Ctrl-C drains and stops")
 
-    def command(self, *arguments: str, stdin: str = "", timeout_s: float = START_S) -> "subprocess.CompletedProcess[str]":
+    def command(
+        self, *arguments: str, stdin: str = "", timeout_s: float = START_S
+    ) -> "subprocess.CompletedProcess[str]":
         """``antiphon ARGUMENTS`` to its end."""
         return subprocess.run(
             [str(COMMAND), *arguments],
@@ -177,6 +187,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Generator[Place, None, N
         yield found
 
 
+@pytest.fixture(name="eventually", scope="session")
+def _eventually() -> "Eventually":
+    """The function, for tests: this folder is no package to import from."""
+    return eventually
+
+
 @pytest.fixture(scope="session")
 def workshop() -> System:
     """The agents' definitions, for typed addresses."""
@@ -186,7 +202,5 @@ def workshop() -> System:
 @pytest.fixture(scope="session")
 def peer(workshop: System) -> Callable[[str], Handler[Any, Any]]:
     """``peer("echo.ping")``: the handler of an address."""
-    handlers = {
-        str(handler.address): handler for agent in workshop.agents for handler in agent.handlers.values()
-    }
+    handlers = {str(handler.address): handler for agent in workshop.agents for handler in agent.handlers.values()}
     return handlers.__getitem__

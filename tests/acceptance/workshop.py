@@ -85,11 +85,19 @@ async def chatter(message: Ping, ctx: Context) -> Pong:
 @worker.handles
 async def work(message: Work, ctx: Context) -> Worked:
     """Note who works on it, then wait for the gate."""
-    with Path(message.diary).open("a", encoding="utf-8") as diary:
-        diary.write(f"{os.getpid()} {ctx.attempt}\n")
-    while message.gate and not Path(message.gate).exists():
+    _note(message.diary, f"{os.getpid()} {ctx.attempt}\n")
+    while not _is_open(message.gate):  # noqa: ASYNC110  # a file, because the test is another process
         await asyncio.sleep(POLL_S)
     return Worked(attempt=ctx.attempt)
+
+
+def _note(diary: str, line: str) -> None:
+    with Path(diary).open("a", encoding="utf-8") as file:
+        file.write(line)
+
+
+def _is_open(gate: str) -> bool:
+    return not gate or Path(gate).exists()
 
 
 @leaf.handles

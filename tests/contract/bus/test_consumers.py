@@ -47,6 +47,7 @@ class TestFetch:
         await _append(bus, 5)
         first = await consumer.fetch(2, 5)
         assert _sequences(first) == [1, 2]
+        assert [lease.behind for lease in first] == [4, 3]
         assert await consumer.pending() == 3
         other = await bus.streams.consume(WORK)
         assert _sequences(await other.fetch(10, 5)) == [3, 4, 5]
