@@ -34,6 +34,8 @@ AntiphonError
 
 from antiphon.schemas.task import ErrorInfo
 
+MAX_MESSAGE = 4096
+
 
 class AntiphonError(Exception):
     """Base of all. ``details`` are ids and numbers; ``retryable`` says whether trying again may help."""
@@ -211,11 +213,17 @@ def from_info(info: ErrorInfo) -> AntiphonError:
 
 
 def to_info(error: BaseException) -> ErrorInfo:
-    """Any exception as it crosses the wire. A foreign one is taken as retryable: another attempt may help."""
+    """Any exception as it crosses the wire. A foreign one is taken as retryable: another attempt may help.
+
+    A message is cut at MAX_MESSAGE characters: some libraries put whole documents there.
+    """
     if isinstance(error, AntiphonError):
-        return error.info()
-    text = str(error) or type(error).__name__
-    return ErrorInfo(type=type(error).__name__, message=text, retryable=True)
+        info = error.info()
+    else:
+        info = ErrorInfo(type=type(error).__name__, message=str(error) or type(error).__name__, retryable=True)
+    if len(info.message) <= MAX_MESSAGE:
+        return info
+    return info.model_copy(update={"message": info.message[:MAX_MESSAGE] + "…"})
 
 
 def error_type(error: BaseException) -> str:

@@ -64,13 +64,17 @@ class TaskResult(Message):
 
 
 class DeadLetter(Message):
-    """What could not be delivered: the reason, the attempts and the original bytes (base64)."""
+    """What could not be delivered: the reason, the attempts and the original bytes.
+
+    The bytes are in ``body_base64``, or in the blob store under ``body_sha256`` where they are too many for a letter.
+    """
 
     subject: str
     reason: ErrorInfo
     attempts: int
     headers: dict[str, str]
-    body_base64: str
+    body_base64: str = ""
+    body_sha256: str | None = None
     task: str | None = None
     unix_ms: int
 

@@ -142,7 +142,7 @@ class AskServer:
         if not delivery.reply:
             return
         try:
-            await self._host.bus.publish(delivery.reply, _clip(info).model_dump_json().encode(), {ERROR: info.type})
+            await self._host.bus.publish(delivery.reply, info.model_dump_json().encode(), {ERROR: info.type})
         except BusError as lost:
             log.warning("reply_not_sent", subject=delivery.subject, error=lost.message)
 

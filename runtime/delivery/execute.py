@@ -10,7 +10,7 @@ from antiphon.runtime.delivery.payload import decode, encode
 from antiphon.runtime.delivery.running import Running
 from antiphon.runtime.delivery.slots import Slots
 from antiphon.runtime.delivery.streaming import Emitter
-from antiphon.runtime.errors import HandlerFailed, NodeStopping, error_type
+from antiphon.runtime.errors import DeadlineExceeded, HandlerFailed, NodeStopping, error_type
 from antiphon.runtime.host import Host
 from antiphon.runtime.policies.chain import Scope
 from antiphon.runtime.telemetry import attributes as names
@@ -80,7 +80,15 @@ class Executor:
         attributes = self._attributes(job, scope) if telemetry.enabled else {}
         links = [SpanLink(trace_id=parent.trace_id, span_id=parent.span_id)] if parent is not None else None
         name = names.process_name(subjects.template(job.kind))
-        span = telemetry.tracer.begin(name, names.CONSUMER, parent, attributes, links=links, announce=True)
+        span = telemetry.tracer.begin(
+            name,
+            names.CONSUMER,
+            parent,
+            attributes,
+            links=links,
+            announce=True,
+            start_ns=attributes.get(names.QUEUE_DEQUEUE_NS),
+        )
         token = span.attach()
         ended: Exception | None = None
         try:
@@ -101,6 +109,7 @@ class Executor:
     async def _run(self, job: Job, scope: Scope, emitter: Emitter | None, attributes: dict[str, Any]) -> bytes:
         run = self._running.enter(job.task, scope.deadline_unix_ms)
         try:
+            self._check_time(scope.deadline_unix_ms)
             message = decode(job.input, job.body, job.envelope)
             reply = await job.function(
                 message, Context(self._host, self._agent, scope, input=job.body, emitter=emitter)
@@ -123,6 +132,12 @@ class Executor:
         if self._host.telemetry.enabled:
             attributes[names.RESULT_HASH] = self._host.content_hash(body)
         return body
+
+    def _check_time(self, deadline_unix_ms: int | None) -> None:
+        if deadline_unix_ms is not None:
+            late_ms = self._host.clock.unix_ns() // 1_000_000 - deadline_unix_ms
+            if late_ms >= 0:
+                raise DeadlineExceeded(f"the deadline passed {late_ms} ms before a slot was free; allow more time")
 
     def _attributes(self, job: Job, scope: Scope) -> dict[str, Any]:
         host, slots, envelope = self._host, self._slots, job.envelope

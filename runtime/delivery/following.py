@@ -14,6 +14,7 @@ from antiphon.runtime.errors import MessageError
 from antiphon.schemas import subjects
 from antiphon.schemas.task import Progress, Restarted, StreamBatch, StreamEnd, TaskResult, Token
 
+END_S = 0.25  # the end of the chunks and the record come over different ways; work that never began has no end
 QUEUE = 1024  # batches a slow reader may leave waiting; the oldest go first, the result always comes
 
 log = structlog.get_logger()
@@ -30,6 +31,7 @@ class Ordering:
         self.attempt = 0
         self.next = 0
         self.missed = 0
+        self.ended = False  # nothing follows in this attempt
 
     def take(self, batch: StreamBatch) -> list[Token | Progress | Restarted]:
         """What the reader is shown for this batch; ``missed`` counts items that never arrived."""
@@ -39,11 +41,15 @@ class Ordering:
         if batch.attempt > self.attempt:
             if self.attempt > 0 and self.next > 0:
                 out.append(Restarted(attempt=batch.attempt))
-            self.attempt, self.next = batch.attempt, 0
+            self.attempt, self.next, self.ended = batch.attempt, 0, False
         skip = max(0, self.next - batch.n)
         self.missed += max(0, batch.n - self.next)
         self.next = max(self.next, batch.n + len(batch.items))
-        out.extend(item for item in batch.items[skip:] if not isinstance(item, StreamEnd))
+        for item in batch.items[skip:]:
+            if isinstance(item, StreamEnd):
+                self.ended = True
+            else:
+                out.append(item)
         return out
 
 
@@ -84,8 +90,13 @@ async def _events(
             for item in ordering.take(arriving.result()):
                 yield item
         result = await ending
-        while not batches.empty():
-            for item in ordering.take(batches.get_nowait()):
+        end_s = clock.monotonic_s() + END_S
+        while not ordering.ended:
+            try:
+                batch = await asyncio.wait_for(batches.get(), end_s - clock.monotonic_s())
+            except TimeoutError:
+                break
+            for item in ordering.take(batch):
                 yield item
         if ordering.missed:
             log.warning("stream_items_missed", task=task, missed=ordering.missed)

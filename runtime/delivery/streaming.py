@@ -48,11 +48,14 @@ class Emitter:
             self._timer.cancel()
             self._timer = None
         self._items.append(StreamEnd(state=state))
-        await self._flush()
+        await self._try_to_flush()
 
     async def _later(self) -> None:
         await asyncio.sleep(COALESCE_S)
         self._timer = None
+        await self._try_to_flush()
+
+    async def _try_to_flush(self) -> None:
         try:
             await self._flush()
         except BusError as error:

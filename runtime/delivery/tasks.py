@@ -20,6 +20,7 @@ from antiphon.runtime.errors import (
     DeadlineExceeded,
     InvalidMessage,
     MessageError,
+    MessageTooLarge,
     NodeStopping,
     TaskCancelled,
     UnknownHandler,
@@ -33,6 +34,8 @@ from antiphon.schemas.message import Message
 from antiphon.schemas.task import ErrorInfo, TaskResult, TaskState
 
 log = structlog.get_logger()
+
+_UNDELIVERABLE = (MessageError, UnknownHandler, DeadlineExceeded)  # nobody has seen the bytes, so they are kept
 
 
 def consumer_spec(host: Host, agent: Agent) -> ConsumerSpec:
@@ -72,7 +75,7 @@ class TaskProcessor:
             if await read_result(host.bus, host.tenant, task) is not None:
                 await lease.ack()  # finished by another worker, or cancelled before it started
                 return
-            handler = self._handler(address, envelope, lease.deliveries, started_ms)
+            handler = self._handler(address, lease.deliveries)
             emitter = Emitter(host.bus, host.tenant, task, envelope.run or task, lease.deliveries)
             value = await self._executor.run(self._job(lease, handler, envelope, task), emitter)
         except Exception as failure:
@@ -87,7 +90,7 @@ class TaskProcessor:
             await lease.nak(wait_s)
             return
         info = None if error is None else to_info(error)
-        if info is not None and (state is TaskState.DEAD or isinstance(error, MessageError | DeadlineExceeded)):
+        if info is not None and (state is TaskState.DEAD or isinstance(error, _UNDELIVERABLE)):
             await self._bury(lease, info, task)
         result = TaskResult(
             task=task,
@@ -102,21 +105,22 @@ class TaskProcessor:
             started_unix_ms=started_ms,
             finished_unix_ms=host.clock.unix_ns() // 1_000_000,
         )
-        await store_result(host.bus, host.tenant, result)
         if emitter is not None:
-            await emitter.end(state)
+            await emitter.end(state)  # before the record: a reader who has that may stop listening
+        try:
+            await store_result(host.bus, host.tenant, result)
+        except MessageTooLarge as too_large:  # the reply: another attempt would not make it smaller
+            failed = {"state": TaskState.FAILED, "value": None, "error": too_large.info()}
+            await store_result(host.bus, host.tenant, result.model_copy(update=failed))
         await lease.ack()
 
-    def _handler(self, address: Address, envelope: Envelope, deliveries: int, now_ms: int) -> Handler[Message, Message]:
+    def _handler(self, address: Address, deliveries: int) -> Handler[Message, Message]:
         handler = self._agent.handlers.get(address.handler)
         if handler is None:
             known = ", ".join(sorted(self._agent.handlers)) or "none"
             raise UnknownHandler(f"agent {address.agent!r} has no handler {address.handler!r} (it has: {known})")
         if deliveries > self._agent.max_attempts:
             raise NodeStopping(f"its worker died in each of {self._agent.max_attempts} attempts")
-        if envelope.deadline_unix_ms is not None and now_ms >= envelope.deadline_unix_ms:
-            late_ms = now_ms - envelope.deadline_unix_ms
-            raise DeadlineExceeded(f"the deadline passed {late_ms} ms before a slot was free; allow more time")
         return handler
 
     def _state(self, error: Exception | None, *, attempt: int) -> TaskState | None:

@@ -89,43 +89,32 @@ def encode_log(record: LogRecord) -> bytes:
 
 @dataclass(slots=True)
 class Pack:
-    """Records that go out together, and their encoded bodies."""
+    """Encoded records that go out together."""
 
-    spans: list[SpanRow] = field(default_factory=list)
-    logs: list[LogRecord] = field(default_factory=list)
-    span_bodies: list[bytes] = field(default_factory=list)
-    log_bodies: list[bytes] = field(default_factory=list)
+    spans: list[bytes] = field(default_factory=list)
+    logs: list[bytes] = field(default_factory=list)
 
     def encode(self, *, node: str, sequence: int, dropped: int) -> bytes:
         """As the msgpack of a TelemetryBatch."""
         raw = msgspec.Raw
-        spans, logs = [raw(body) for body in self.span_bodies], [raw(body) for body in self.log_bodies]
+        spans, logs = [raw(body) for body in self.spans], [raw(body) for body in self.logs]
         return _ENCODER.encode(_RawBatch(node, sequence, dropped, spans, logs))
 
-    def batch(self, *, node: str, sequence: int, dropped: int) -> TelemetryBatch:
-        """As the value that in-process readers get."""
-        records = [row.record() for row in self.spans]
-        return TelemetryBatch(node=node, sequence=sequence, dropped=dropped, spans=records, logs=self.logs)
 
-
-def packs(spans: Iterable[SpanRow], logs: Iterable[LogRecord]) -> Iterator[Pack]:
-    """The records in order, encoded, in as few packs as BATCH_BYTES allows."""
+def packs(spans: Iterable[bytes], logs: Iterable[bytes]) -> Iterator[Pack]:
+    """Encoded records in order, in as few packs as BATCH_BYTES allows."""
     pack, size = Pack(), _FRAME_BYTES
-    for row in spans:
-        body = encode_span(row)
+    for body in spans:
         if size + len(body) > BATCH_BYTES:
             yield pack
             pack, size = Pack(), _FRAME_BYTES
-        pack.spans.append(row)
-        pack.span_bodies.append(body)
+        pack.spans.append(body)
         size += len(body)
-    for log in logs:
-        body = encode_log(log)
+    for body in logs:
         if size + len(body) > BATCH_BYTES:
             yield pack
             pack, size = Pack(), _FRAME_BYTES
-        pack.logs.append(log)
-        pack.log_bodies.append(body)
+        pack.logs.append(body)
         size += len(body)
     if size > _FRAME_BYTES:
         yield pack

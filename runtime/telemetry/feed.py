@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from antiphon.runtime.clock import Clock
-from antiphon.runtime.telemetry.codec import Pack, SpanRow, packs
+from antiphon.runtime.telemetry.codec import Pack, SpanRow, decode, encode_log, encode_span, packs
 from antiphon.runtime.telemetry.span import LightSpan
 from antiphon.schemas.telemetry import LogRecord, TelemetryBatch
 
@@ -56,8 +56,8 @@ class Feed:
         self._sinks = tuple(sinks)
         self._limit = limit
         # One list each for good: append, slice and del are atomic, whereas a swapped list could still be appended to.
-        self._spans: list[SpanRow] = []
-        self._logs: list[LogRecord] = []
+        self._spans: list[bytes] = []  # encoded where they end: 10 % of an ask cheaper than kept whole until a flush
+        self._logs: list[bytes] = []
         self._open: set[LightSpan] = set()
         self._dropping = threading.Lock()
         self._dropped = 0
@@ -82,7 +82,13 @@ class Feed:
         if waiting >= self._limit:
             self._drop()
             return
-        spans.append(row)
+        try:
+            spans.append(encode_span(row))
+        except Exception:
+            # A record that cannot be encoded is a mistake in the runtime; who ended the span must not suffer for it.
+            _log.exception("telemetry_encode_failed", node=self._node, span=row.name)
+            self._drop()
+            return
         if waiting == WAKE_SPANS:
             self._hurry()
 
@@ -91,7 +97,11 @@ class Feed:
         if len(self._logs) >= self._limit:
             self._drop()
             return
-        self._logs.append(record)
+        try:
+            self._logs.append(encode_log(record))
+        except Exception:
+            # Not logged: this is what logging calls.
+            self._drop()
 
     def watch(self, span: LightSpan) -> None:
         """Write a start record for ``span`` if it still runs at the next interval."""
@@ -124,8 +134,8 @@ class Feed:
         async with self._flushing:
             open_spans = list(self._open)
             self._open.difference_update(open_spans)  # announced once
-            starts = [row for row in (span.started() for span in open_spans) if row is not None]
-            await self._send(starts)
+            rows = (span.started() for span in open_spans)
+            await self._send([encode_span(row) for row in rows if row is not None])
 
     async def close(self) -> None:
         """Send what is left, within two seconds; what comes later is dropped and counted. Idempotent."""
@@ -158,7 +168,7 @@ class Feed:
                 async with self._flushing:
                     await self._send([])
 
-    async def _send(self, starts: list[SpanRow]) -> None:
+    async def _send(self, starts: list[bytes]) -> None:
         waiting = len(self._spans)
         while True:
             taken = self._spans[:WAKE_SPANS]
@@ -168,15 +178,9 @@ class Feed:
             if not (starts or taken or logs):
                 return
             self._in_hand = len(starts) + len(taken) + len(logs)
-            try:
-                for pack in packs([*starts, *taken], logs):  # starts first: readers see no end before its start
-                    await self._send_pack(pack)
-                    self._in_hand -= len(pack.spans) + len(pack.logs)
-            except Exception:
-                # A record that cannot be encoded is a mistake in the runtime; the next ones must still go out.
-                _log.exception("telemetry_encode_failed", node=self._node, records=self._in_hand)
-                self._failed += 1
-            self._in_hand = 0
+            for pack in packs([*starts, *taken], logs):  # starts first: readers see no end before its start
+                await self._send_pack(pack)
+                self._in_hand -= len(pack.spans) + len(pack.logs)
             starts = []
             waiting -= len(taken)
             if waiting <= 0 and not self._logs:
@@ -184,11 +188,11 @@ class Feed:
 
     async def _send_pack(self, pack: Pack) -> None:
         self._sequence += 1
+        body = pack.encode(node=self._node, sequence=self._sequence, dropped=self._dropped)
         if self._sinks:
-            batch = pack.batch(node=self._node, sequence=self._sequence, dropped=self._dropped)
+            batch = decode(body)
             for sink in self._sinks:
                 self._hand(sink, batch)
-        body = pack.encode(node=self._node, sequence=self._sequence, dropped=self._dropped)
         if await self._published(body):
             self._sent_spans += len(pack.spans)
             self._sent_logs += len(pack.logs)

@@ -95,6 +95,11 @@ class Place:
         return {**kept, "ANTIPHON_HOME": str(self.home), "ANTIPHON_CONSOLE_PORT": "0", **self.more}
 
     @property
+    def workshop(self) -> Path:
+        """The file with the agents."""
+        return WORKSHOP
+
+    @property
     def settings(self) -> Settings:
         """The same for code of the test itself."""
         return Settings(home=self.home)

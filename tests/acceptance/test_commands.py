@@ -5,7 +5,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +15,6 @@ from antiphon.runtime.errors import AntiphonError
 if TYPE_CHECKING:
     from tests.acceptance.conftest import Eventually, Place
 
-TARGET = f"{Path(__file__).with_name('workshop.py')}:system"
 Peer = Callable[[str], Handler[Any, Any]]
 
 
@@ -105,7 +103,9 @@ def test_a_body_over_the_bus_s_limit_is_refused_with_sizes(shared: "Place") -> N
 
 async def test_two_nodes_share_the_load(place: "Place", peer: Peer) -> None:
     """Of forty tasks that take a moment each, both nodes serve some, and every one is served once."""
-    first, second = (place.start("run", TARGET, "--no-console", "--name", name) for name in ("first", "second"))
+    first, second = (
+        place.start("run", f"{place.workshop}:system", "--no-console", "--name", name) for name in ("first", "second")
+    )
     for node in (first, second):
         await asyncio.to_thread(node.says, "Ctrl-C drains and stops")
     ping = peer("echo.ping")

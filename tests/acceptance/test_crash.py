@@ -18,7 +18,6 @@ from antiphon.schemas.task import TaskState
 if TYPE_CHECKING:
     from tests.acceptance.conftest import Eventually, Place
 
-TARGET = f"{Path(__file__).with_name('workshop.py')}:system"
 Peer = Callable[[str], Handler[Any, Any]]
 
 
@@ -28,7 +27,10 @@ async def test_a_killed_node_s_task_is_finished_by_another(
     """kill -9 in the middle of a task: another node has it within seconds, and there is exactly one result."""
     work = peer("worker.work")
     diary, gate = tmp_path / "diary", tmp_path / "gate"
-    nodes = {node.process.pid: node for node in (place.start("run", TARGET, "--no-console") for _ in range(2))}
+    nodes = {
+        node.process.pid: node
+        for node in (place.start("run", f"{place.workshop}:system", "--no-console") for _ in range(2))
+    }
     for node in nodes.values():
         await asyncio.to_thread(node.says, "Ctrl-C drains and stops")
     async with connect(settings=place.settings) as client:
@@ -104,15 +106,18 @@ async def test_a_task_whose_every_worker_dies_is_dead(
 
 
 @pytest.mark.parametrize("command", ["run", "up", "submit"])
-def test_ctrl_c_at_any_moment_leaves_nothing(place: "Place", command: str) -> None:
+def test_ctrl_c_at_any_moment_leaves_nothing(place: "Place", command: str, eventually: "Eventually") -> None:
     """SIGINT to the whole group, from the first import to the drain: a documented status, no traceback, no process."""
     arguments = {
-        "run": ("run", TARGET),
+        "run": ("run", f"{place.workshop}:system"),
         "up": ("up",),
-        "submit": ("submit", "worker.work", '{"diary": "/dev/null"}', "--wait"),
+        "submit": ("submit", "worker.work", '{"diary": "/dev/null", "gate": "/nowhere"}', "--wait"),
     }[command]
+    if command == "submit":
+        place.node()
+    before = set(place.processes())
     rng = random.Random(command)
-    for moment_s in sorted(rng.uniform(0.02, 2.5) for _ in range(7)):
+    for moment_s in sorted(rng.uniform(0.02, 2.0) for _ in range(5)):
         running = place.start(*arguments)
         time.sleep(moment_s)  # the moment is what is being tested
         os.killpg(running.process.pid, signal.SIGINT)
@@ -124,7 +129,7 @@ def test_ctrl_c_at_any_moment_leaves_nothing(place: "Place", command: str) -> No
         else:
             assert status in (0, 130), said
             assert "Traceback" not in running.said, said
-        place.is_quiet()
+        eventually(lambda: set(place.processes()) <= before, 10, lambda: str(place.processes()))
 
 
 def _holders(diary: Path) -> list[int]:

@@ -205,7 +205,7 @@ async def test_a_task_whose_every_attempt_fails_is_dead() -> None:
 
     async with memory_system(System("s", agents=[agent])) as client:
         task = await client.submit(work, Nothing())
-        with pytest.raises(TaskDead, match="2 attempts.*OSError: always"):
+        with pytest.raises(TaskDead, match=r"2 attempts.*OSError: always"):
             await task.result(timeout_s=10)
         letter = await client.host.bus.streams.last("antiphon.default.dead.doomed")
     assert letter is not None
@@ -394,7 +394,7 @@ async def test_ctx_from_a_foreign_task_is_refused() -> None:
         return Nothing()
 
     async with memory_system(System("s", agents=[agent])) as client:
-        with pytest.raises(ForeignTask, match="ctx.gather"):
+        with pytest.raises(ForeignTask, match=r"ctx\.gather"):
             await client.ask(work, Nothing())
 
 

@@ -214,7 +214,7 @@ async def test_a_record_that_cannot_be_encoded_stops_nobody() -> None:
             await feed.flush()
             work(tracer, 1)
             await bus.until(lambda: bus.names == ["0"])
-            assert feed.stats().failed == 1 and feed.stats().waiting == 0
+            assert feed.stats().dropped == 1 and feed.stats().waiting == 0
     assert [line["event"] for line in lines] == ["telemetry_encode_failed"]
 
 
