@@ -141,7 +141,7 @@ async def measure(rounds: int, seconds: float, calls: int) -> dict[str, dict[str
     }
     console = Console(stderr=True)
     async with AsyncExitStack() as stack:
-        home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
         server = await stack.enter_async_context(embedded_server(home))
         rates: dict[str, list[float]] = {name: [] for name in variants}
         delays: dict[str, list[float]] = {name: [] for name in variants}

@@ -24,6 +24,8 @@ class Kind(StrEnum):
     FINDING = "finding"  # what the logging agent says
     DEAD = "dead"  # what could not be delivered
 
+    __hash__ = str.__hash__  # in C; an enumeration's own is Python, and every message looks up its kind
+
 
 class SubjectError(ValueError):
     """A subject that is not one of ours."""

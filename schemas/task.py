@@ -15,6 +15,8 @@ class Effect(StrEnum):
     READ = "read"  # looks at something that may change
     WRITE = "write"  # changes something; the default, because it is the safe assumption
 
+    __hash__ = str.__hash__  # in C, for the path of every operation
+
 
 class TaskState(StrEnum):
     """Where a task is. Every task ends in exactly one of the last four."""

@@ -48,6 +48,6 @@ def test_commands_work_without_the_extras(tmp_path: Path, arguments: list[str]) 
 
 def test_importing_antiphon_leaves_heavy_packages_out(tmp_path: Path) -> None:
     """What a first import must not pay for."""
-    heavy = ("nats", "httpx", "starlette", "uvicorn", "opentelemetry.sdk", "sqlite3", "typer", "rich")
+    heavy = ("nats", "httpx", "starlette", "uvicorn", "opentelemetry.sdk", "sqlite3", "structlog", "typer")
     done = python(f"import antiphon\nprint([name for name in {heavy!r} if name in sys.modules])\n", tmp_path)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr[-2000:]

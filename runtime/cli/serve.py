@@ -17,6 +17,7 @@ from antiphon.runtime.settings import Settings
 
 if TYPE_CHECKING:
     from antiphon.runtime.telemetry.feed import Feed
+    from antiphon.runtime.telemetry.setup import Telemetry
 
 log = structlog.get_logger()
 
@@ -44,7 +45,7 @@ def run_system(
         _configure_logging(found, None)
         async with AsyncExitStack() as stack:
             host = await stack.enter_async_context(open_host(found, node=name or node_name("node")))
-            _configure_logging(found, host.telemetry.feed)
+            _instrument(found, host.telemetry)
             if console and not any(card.kind == "console" for card in await host.directory.nodes()):
                 await stack.enter_async_context(_Console())
             await stack.enter_async_context(Node(host, system.agents))
@@ -72,7 +73,7 @@ def up(
             found = found.model_copy(update={"console_port": port})
         _configure_logging(found, None)
         async with observatory(found) as running:
-            _configure_logging(found, running.host.telemetry.feed)
+            _instrument(found, running.host.telemetry)
             typer.echo(f"console: {running.url}", err=False)
             sys.stdout.flush()
             await stop.wait()
@@ -96,7 +97,7 @@ def serve_model(
         _configure_logging(found, None)
         async with AsyncExitStack() as stack:
             host = await stack.enter_async_context(open_host(found, node=node_name("model")))
-            _configure_logging(found, host.telemetry.feed)
+            _instrument(found, host.telemetry)
             if isinstance(found.models.get(model), BusSetting):
                 raise ConfigurationError(f'model {model!r} is "bus" in settings: this process must say where it runs')
             instance = await host.models.get(model)
@@ -171,6 +172,14 @@ def _stop_at_eof(stop: asyncio.Event) -> None:
             stop.set()
 
     loop.add_reader(sys.stdin.fileno(), on_readable)
+
+
+def _instrument(found: Settings, telemetry: "Telemetry") -> None:
+    """Make this process's logs and other people's instrumentation part of its record."""
+    from opentelemetry import trace
+
+    _configure_logging(found, telemetry.feed)
+    trace.set_tracer_provider(telemetry.provider)
 
 
 def _configure_logging(found: Settings, feed: "Feed | None") -> None:

@@ -16,7 +16,6 @@ from antiphon.runtime.host import Host
 from antiphon.schemas import subjects
 from antiphon.schemas.envelope import ERROR, Envelope, EnvelopeError
 from antiphon.schemas.message import Message
-from antiphon.schemas.task import ErrorInfo
 
 REFUSING = 64  # asks that are being told Busy at the same time
 
@@ -145,7 +144,3 @@ class AskServer:
             await self._host.bus.publish(delivery.reply, info.model_dump_json().encode(), {ERROR: info.type})
         except BusError as lost:
             log.warning("reply_not_sent", subject=delivery.subject, error=lost.message)
-
-
-def _clip(info: ErrorInfo) -> ErrorInfo:
-    return info if len(info.message) <= 4096 else info.model_copy(update={"message": info.message[:4096] + "…"})

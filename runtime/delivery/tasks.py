@@ -35,7 +35,7 @@ from antiphon.schemas.task import ErrorInfo, TaskResult, TaskState
 
 log = structlog.get_logger()
 
-_UNDELIVERABLE = (MessageError, UnknownHandler, DeadlineExceeded)  # nobody has seen the bytes, so they are kept
+_UNDELIVERABLE = (MessageError, UnknownHandler, DeadlineExceeded)  # the message is at fault, or too late
 
 
 def consumer_spec(host: Host, agent: Agent) -> ConsumerSpec:

@@ -28,6 +28,8 @@ class OperationKind(StrEnum):
     RUN = "run"  # a function with an effect, through ctx.run
     STATE = "state"
 
+    __hash__ = str.__hash__  # in C; an enumeration's own is Python, and every operation looks up its kind five times
+
 
 class Scope(NamedTuple):
     """On whose behalf an operation is made; travels in headers to whatever it causes.

@@ -10,6 +10,7 @@ from antiphon.runtime.telemetry.hashing import ContentHash
 from antiphon.runtime.telemetry.setup import Telemetry
 from antiphon.schemas import subjects
 from antiphon.schemas.identity import Address
+from antiphon.schemas.task import Effect
 
 _SENDS: Final = {
     OperationKind.ASK: (subjects.Kind.ASK, "request"),
@@ -31,7 +32,7 @@ class TraceInterceptor:
         self._telemetry = telemetry
         self._hash = content_hash
         self._node = node
-        self._known: dict[tuple[OperationKind, str, str], tuple[str, int, dict[str, str]]] = {}
+        self._known: dict[tuple[OperationKind, str, str, Effect], tuple[str, int, dict[str, str]]] = {}
 
     def __call__(self, operation: Operation, next: Next) -> Awaitable[Outcome]:
         """Pass the operation on inside its span."""
@@ -66,7 +67,7 @@ class TraceInterceptor:
     def _describe(self, operation: Operation) -> tuple[str, int]:
         """Fill in the operation's attributes; its span's name and kind."""
         scope, attributes = operation.scope, operation.attributes
-        key = (operation.kind, operation.target, scope.tenant)
+        key = (operation.kind, operation.target, scope.tenant, operation.effect)
         known = self._known.get(key)
         if known is None:
             if len(self._known) >= KNOWN:
@@ -77,7 +78,6 @@ class TraceInterceptor:
         attributes[names.PATH] = operation.path
         attributes[names.RUN] = scope.run
         attributes[names.INPUT_HASH] = self._hash(operation.body)
-        attributes[names.EFFECT] = operation.effect.value
         if kind == names.PRODUCER:
             attributes[names.MESSAGING_BODY_SIZE] = len(operation.body)
         if scope.agent:
@@ -91,7 +91,7 @@ class TraceInterceptor:
     def _constants(self, operation: Operation) -> tuple[str, int, dict[str, str]]:
         """Span name, kind and the attributes that are the same for every operation of this kind and target."""
         kind, target, tenant = operation.kind, operation.target, operation.scope.tenant
-        constants = {names.OPERATION: kind.value, names.NODE: self._node}
+        constants = {names.OPERATION: kind.value, names.EFFECT: operation.effect.value, names.NODE: self._node}
         if tenant != "default":
             constants[names.TENANT] = tenant
         if kind in _SENDS:

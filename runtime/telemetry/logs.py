@@ -10,10 +10,13 @@ from opentelemetry import trace
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from antiphon.runtime.clock import Clock
+from antiphon.runtime.telemetry import attributes
+from antiphon.runtime.telemetry.span import LightSpan
 from antiphon.schemas.telemetry import LogRecord
 
 TRACE_ID: Final = "trace_id"
 SPAN_ID: Final = "span_id"
+_WORK: Final = (("agent", attributes.AGENT), ("run", attributes.RUN), ("task", attributes.TASK))
 _FED: Final = frozenset(("info", "warning", "error", "critical"))
 _OWN_FIELDS: Final = frozenset(("event", "level", TRACE_ID, SPAN_ID, "exc_info"))
 
@@ -52,8 +55,17 @@ def configure_logging(
 
 
 def add_trace_ids(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """Processor: the current span's ids, in hexadecimal, as the console and other tools write them."""
-    context = trace.get_current_span().get_span_context()
+    """Processor: the current span's ids, in hexadecimal, and the agent, run and task it works for.
+
+    Whose work it is is read from the span when a line is written, so that a handler that logs nothing pays nothing.
+    """
+    span = trace.get_current_span()
+    if isinstance(span, LightSpan):
+        for key, name in _WORK:
+            value = span.attribute(name)
+            if value is not None:
+                event.setdefault(key, value)
+    context = span.get_span_context()
     if context.is_valid:
         event[TRACE_ID] = trace.format_trace_id(context.trace_id)
         event[SPAN_ID] = trace.format_span_id(context.span_id)

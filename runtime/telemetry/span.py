@@ -108,6 +108,11 @@ class LightSpan(trace.Span):
         """Undo ``attach``."""
         context_api.detach(token)
 
+    def attribute(self, key: str) -> Any:
+        """An attribute of a span that still runs, or None."""
+        row = self._row
+        return None if row is None else row.attributes.get(key)
+
     def watch(self) -> None:
         """Announce the span with a start record if it lasts, so that a killed process leaves a trace of it."""
         if self._row is not None:

@@ -27,12 +27,7 @@ async def test_a_killed_node_s_task_is_finished_by_another(
     """kill -9 in the middle of a task: another node has it within seconds, and there is exactly one result."""
     work = peer("worker.work")
     diary, gate = tmp_path / "diary", tmp_path / "gate"
-    nodes = {
-        node.process.pid: node
-        for node in (place.start("run", f"{place.workshop}:system", "--no-console") for _ in range(2))
-    }
-    for node in nodes.values():
-        await asyncio.to_thread(node.says, "Ctrl-C drains and stops")
+    nodes = {node.process.pid: node for node in [await asyncio.to_thread(place.node) for _ in range(2)]}
     async with connect(settings=place.settings) as client:
         task = await client.submit(work, work.input(diary=str(diary), gate=str(gate)))
         holder = await asyncio.to_thread(eventually, lambda: _holders(diary), 5)

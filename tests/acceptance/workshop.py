@@ -23,6 +23,12 @@ class Pong(Message):
     node: str
 
 
+class Swollen(Message):
+    """A long text."""
+
+    text: str
+
+
 class Work(Message):
     """``diary``: a file that gains a line for each attempt; with ``gate`` it ends when that file is there."""
 
@@ -80,6 +86,12 @@ async def chatter(message: Ping, ctx: Context) -> Pong:
     for n in range(message.n):
         await ctx.emit(f"{n} ")
     return Pong(n=message.n, node=ctx.host.node)
+
+
+@echo.handles
+async def swell(message: Ping, ctx: Context) -> Swollen:
+    """Say as many characters as asked for."""
+    return Swollen(text="x" * message.n)
 
 
 @worker.handles

@@ -117,3 +117,17 @@ def test_libraries_come_out_alike(tracer: LightTracer) -> None:
     assert "trace_id" in warning and "ValueError: broken" in failed["exception"]
     assert [record.event for record in fed] == ["lost it", "failed"]
     assert fed[0].fields == {"logger": "some.library"} and "ValueError" in fed[1].fields["exception"]
+
+
+def test_a_handler_s_line_says_whose_work_it_is(tracer: LightTracer) -> None:
+    """Agent, run and task come from the current span, without anybody binding them."""
+    stream = io.StringIO()
+    configure_logging("info", clock=SystemClock(), stream=stream)
+    facts = {"antiphon.agent": "writer", "antiphon.run": "r1", "antiphon.task": "t1"}
+    span = tracer.begin("process", 4, None, dict(facts))
+    token = span.attach()
+    structlog.get_logger().info("said")
+    span.detach(token)
+    span.finish()
+    (line,) = lines(stream)
+    assert (line["agent"], line["run"], line["task"]) == ("writer", "r1", "t1")
