@@ -35,7 +35,7 @@ NODES = 2
 READY_S = 60.0  # two processes that import and join; a cold disk takes most of it
 WORK_S = 600.0
 RECORD_S = 20.0  # until the last span is in the store and the logging agent has looked at the run
-MAX_BYTES = 400_000  # of one document; the passage that is summarised comes from its beginning
+MAX_CHARACTERS = 30_000  # of one document; the passage that is summarised comes from its beginning
 
 out = Console()
 
@@ -252,12 +252,12 @@ def _title(file: Path) -> str:
 
 def _read(file: Path) -> str:
     try:
-        raw = file.read_bytes()[:MAX_BYTES]
+        raw = file.read_bytes()
     except OSError as error:
         raise ConfigurationError(f"cannot read {file}: {error.strerror}") from None
     if b"\0" in raw:
         raise ConfigurationError(f"{file} is binary: give text files, such as Markdown")
-    text = raw.decode("utf-8", errors="ignore").strip()
+    text = raw.decode("utf-8", errors="ignore").strip()[:MAX_CHARACTERS]
     if not text:
         raise ConfigurationError(f"{file} is empty or no UTF-8 text: give text files, such as Markdown")
     return text

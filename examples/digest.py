@@ -10,7 +10,11 @@ summary after the other, as first versions do, and the logging agent says what t
 the digest. Every hop is a message on NATS.
 """
 
+import sys
 from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import Field
 
 from antiphon import Agent, Context, Message, System, tool
 
@@ -48,7 +52,7 @@ class Verdict(Message):
     """What the critic thinks of a summary."""
 
     faithful: bool
-    reason: str
+    reason: str = Field(max_length=80)  # a small model would go on until its tokens run out
 
 
 class Digest(Message):
@@ -166,6 +170,7 @@ def request_of(texts: Sequence[tuple[str, str]]) -> Documents:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves the script's own folder out
     from demo import main
 
     main(digest, request_of)

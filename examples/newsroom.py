@@ -4,6 +4,8 @@ antiphon run examples/newsroom.py:system
 antiphon submit writer.write '{"text": "Why is the sky blue?"}' --wait
 """
 
+from pydantic import Field
+
 from antiphon import Agent, Context, Message, System, tool
 
 NOTES = {
@@ -21,14 +23,14 @@ class Question(Message):
 class Draft(Message):
     """An answer in the making."""
 
-    text: str
+    text: str = Field(max_length=240)  # small models need to be told where to stop
 
 
 class Review(Message):
     """What the critic thinks of a draft."""
 
     accepted: bool
-    comment: str
+    comment: str = Field(max_length=80)
 
 
 @tool(effect="read", ttl="10m")
@@ -44,18 +46,18 @@ writer = Agent("writer", model="smollm2-135m", tools=[search_notes])
 @critic.handles
 async def review(draft: Draft, ctx: Context) -> Review:
     """Say whether a draft answers well."""
-    return await ctx.model.generate(Review, f"Is this a clear answer?\n\n{draft.text}", max_tokens=120)
+    return await ctx.model.generate(Review, f"Is this a clear answer?\n\n{draft.text}")
 
 
 @writer.handles
 async def write(question: Question, ctx: Context) -> Draft:
     """Answer a question from our notes."""
     notes = "\n".join(await ctx.tool(search_notes, question.text))
-    draft = await ctx.model.generate(Draft, f"Notes:\n{notes}\n\nQuestion: {question.text}", max_tokens=120)
+    draft = await ctx.model.generate(Draft, f"Notes:\n{notes}\n\nQuestion: {question.text}")
     verdict = await ctx.call(review, draft)  # typed: Review
     if verdict.accepted:
         return draft
-    return await ctx.model.generate(Draft, f"{draft.text}\n\nImprove: {verdict.comment}", max_tokens=120)
+    return await ctx.model.generate(Draft, f"{draft.text}\n\nImprove: {verdict.comment}")
 
 
 system = System("newsroom", agents=[writer, critic])

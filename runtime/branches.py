@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from antiphon.schemas.message import Message
 
 T = TypeVar("T")
+In = TypeVar("In", bound="Message")
 
 
 class _Branch:
@@ -150,11 +151,11 @@ class Group:
         self._tasks: list[asyncio.Task[Any]] = []
         self.outcomes: list[GroupOutcome] = []
 
-    def call(self, handler: "Handler[Any, Any]", message: "Message") -> None:
+    def call(self, handler: "Handler[In, Any]", message: In) -> None:
         """Add a durable child."""
         self.start(self._ctx.call(handler, message))
 
-    def ask(self, handler: "Handler[Any, Any]", message: "Message") -> None:
+    def ask(self, handler: "Handler[In, Any]", message: In) -> None:
         """Add a low-latency request."""
         self.start(self._ctx.ask(handler, message))
 

@@ -181,7 +181,7 @@ class InvalidRequest(ModelError):
 
 
 class InvalidOutput(ModelError):
-    """The reply is not what the caller asked for; small models may do better on another attempt."""
+    """The reply is not what the caller asked for; at a temperature above 0 another attempt may do better."""
 
     retryable = True
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar, overload
 
 from antiphon.runtime.delivery.model_call import ModelCall
-from antiphon.runtime.errors import DeadlineExceeded
+from antiphon.runtime.errors import DeadlineExceeded, InvalidOutput
 from antiphon.runtime.models.structured import message_of, output_schema
 from antiphon.runtime.policies.chain import OperationKind, Outcome
 from antiphon.schemas.inference import (
@@ -93,7 +93,7 @@ class Model:
         comes. Temperature 0 is greedy.
 
         Raises:
-            InvalidOutput: the reply is no valid message (retryable).
+            InvalidOutput: the reply is no valid message; retryable unless it would come out the same again.
             UnknownModel, ModelFileError, ModelUnavailable, ContextTooLong, InvalidRequest: see errors.
             DeadlineExceeded: time ran out while it generated.
         """
@@ -115,7 +115,11 @@ class Model:
         )
         reply: Reply = (await self._perform(request, emit=emit)).value
         if issubclass(output, Message):
-            return message_of(reply, output)
+            try:
+                return message_of(reply, output)
+            except InvalidOutput as error:
+                error.retryable = not _repeatable(request.sampling)  # else every attempt would get the same reply
+                raise
         if reply.finish.reason is FinishReason.CANCELLED:
             raise DeadlineExceeded(f"model {self.name}: time ran out after {reply.finish.usage.output_tokens} tokens")
         return reply.text

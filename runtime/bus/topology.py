@@ -1,4 +1,4 @@
-"""The streams of DESIGN section 3, for all tenants, and how they come to be.
+"""The streams, for all tenants, and how they come to be.
 
 Streams that owe work refuse when full and never forget; the others drop the oldest. A limit is a reservation on the
 server, so they are sized for a laptop; ``ensure`` keeps those that somebody has raised.

@@ -234,7 +234,8 @@ def _notes(row: Row, numbers: dict[bytes, int]) -> Text:
     if facts.attempt > 1:
         text.append(f"  attempt {facts.attempt}", "yellow not dim")
     if span.status == ERROR:
-        text.append(f"  {span.status_message or 'error'}", "red not dim")
+        message = span.status_message or "error"
+        text.append(f"  {message[:96]}{'…' if len(message) > 96 else ''}", "red not dim")
     return text
 
 

@@ -69,6 +69,7 @@ class Worker:
                 task = asyncio.create_task(self._run(lease))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
+            await asyncio.sleep(0)  # each takes its slot, or its turn, before the free ones are counted again
 
     async def _run(self, lease: Lease) -> None:
         await self._slots.acquire(held=True)

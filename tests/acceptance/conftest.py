@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.nats)
 
 
-def eventually(check: Callable[[], T], timeout_s: float, why: Callable[[], str] = lambda: "") -> T:
+def eventually(check: Callable[[], T | None], timeout_s: float, why: Callable[[], str] = lambda: "") -> T:
     """The first truthy answer of ``check``; fails, saying ``why``, when there is none in time."""
     end = time.monotonic() + timeout_s
     while True:
@@ -46,7 +46,7 @@ def eventually(check: Callable[[], T], timeout_s: float, why: Callable[[], str] 
 class Eventually(Protocol):
     """The type of ``eventually``."""
 
-    def __call__(self, check: Callable[[], T], timeout_s: float, why: Callable[[], str] = ...) -> T:
+    def __call__(self, check: Callable[[], T | None], timeout_s: float, why: Callable[[], str] = ...) -> T:
         """Poll."""
         ...
 

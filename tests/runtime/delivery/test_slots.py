@@ -1,0 +1,83 @@
+"""Slots against a model: never more than capacity, first come first served, safe under cancellation."""
+
+import asyncio
+from collections import deque
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from antiphon.runtime.delivery.slots import Slots
+from antiphon.runtime.errors import Busy
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["ask", "held", "release", "cancel", "turn"]), st.integers(0, 7)), min_size=1, max_size=60
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(capacity=st.integers(1, 3), limit=st.integers(0, 3), steps=STEPS)
+def test_slots_agree_with_a_model(capacity: int, limit: int, steps: list[tuple[str, int]]) -> None:
+    """Whatever asks, leases, releases and cancellations come: the same holders, the same queue, the same refusals."""
+
+    async def play() -> None:
+        slots = Slots("a", capacity, limit)
+        running: list[asyncio.Task[None]] = []  # of the model: who has a slot
+        queue: deque[asyncio.Task[None]] = deque()  # and who waits, in order
+
+        def release() -> None:
+            running.pop(0)
+            slots.release()
+            if queue:
+                running.append(queue.popleft())
+
+        for verb, number in steps:
+            if verb in ("ask", "held"):
+                task = asyncio.ensure_future(slots.acquire(held=verb == "held"))
+                await asyncio.sleep(0)
+                if len(running) < capacity:
+                    running.append(task)
+                elif verb == "held" or len(queue) < limit:
+                    queue.append(task)
+                else:
+                    with pytest.raises(Busy, match=f"{capacity} running and {limit} waiting"):
+                        await task
+            elif verb == "release" and running:
+                release()
+            elif verb == "cancel" and queue:
+                task = queue[number % len(queue)]
+                queue.remove(task)
+                task.cancel()
+                await asyncio.wait([task])
+            elif verb == "turn" and running and queue:
+                # Cancelled in the very turn in which the slot is handed over: it goes to the next one.
+                task = queue[0]
+                release()
+                task.cancel()
+                await asyncio.wait([task])
+                running.remove(task)
+                if queue:
+                    running.append(queue.popleft())
+            await asyncio.sleep(0)
+            assert (slots.active, slots.waiting) == (len(running), len(queue))
+            assert slots.free == capacity - len(running) >= 0
+            assert all(task.done() and not task.cancelled() for task in running)
+            assert not any(task.done() for task in queue)
+        for task in queue:
+            task.cancel()
+        if queue:
+            await asyncio.wait(queue)
+
+    asyncio.run(play())
+
+
+async def test_wait_free_returns_when_somebody_leaves() -> None:
+    """The pull loop sleeps while all slots are taken."""
+    slots = Slots("a", 1, 0)
+    await slots.wait_free()
+    await slots.acquire()
+    waiting = asyncio.ensure_future(slots.wait_free())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    slots.release()
+    await asyncio.wait_for(waiting, 1)
