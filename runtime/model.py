@@ -1,12 +1,15 @@
 """``ctx.model``: a model call as one traced operation of a handler."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar, overload
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, overload
+
+from pydantic import ValidationError
 
 from antiphon.runtime.delivery.model_call import ModelCall
-from antiphon.runtime.errors import DeadlineExceeded, InvalidOutput
+from antiphon.runtime.delivery.payload import problems
+from antiphon.runtime.errors import DeadlineExceeded, InvalidOutput, InvalidRequest
 from antiphon.runtime.models.structured import message_of, output_schema
-from antiphon.runtime.policies.chain import OperationKind, Outcome
+from antiphon.runtime.policies.chain import Operation, OperationKind
 from antiphon.schemas.inference import (
     Embeddings,
     EmbedRequest,
@@ -28,6 +31,17 @@ M = TypeVar("M", bound=Message)
 Prompt = str | Sequence[Turn]
 
 
+class SamplingOptions(TypedDict, total=False):
+    """How tokens are chosen, as ``schemas.inference.Sampling`` describes and defaults them."""
+
+    max_tokens: int
+    temperature: float
+    top_p: float
+    top_k: int
+    seed: int | None
+    stop: Sequence[str]
+
+
 class Model:
     """A named model, as one handler run sees it."""
 
@@ -42,55 +56,40 @@ class Model:
         return Model(self._ctx, name)
 
     @overload
-    async def generate(
+    def generate(
         self,
         output: type[str],
         prompt: Prompt,
         *,
         system: str | None = None,
-        max_tokens: int = 256,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        top_k: int = 0,
-        seed: int | None = None,
-        stop: Sequence[str] = (),
         emit: bool = False,
-    ) -> str: ...
+        **sampling: Unpack[SamplingOptions],
+    ) -> Coroutine[Any, Any, str]: ...
 
     @overload
-    async def generate(
+    def generate(
         self,
         output: type[M],
         prompt: Prompt,
         *,
         system: str | None = None,
-        max_tokens: int = 256,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        top_k: int = 0,
-        seed: int | None = None,
-        stop: Sequence[str] = (),
         emit: bool = False,
-    ) -> M: ...
+        **sampling: Unpack[SamplingOptions],
+    ) -> Coroutine[Any, Any, M]: ...
 
-    async def generate(
+    def generate(
         self,
         output: type[M] | type[str],
         prompt: Prompt,
         *,
         system: str | None = None,
-        max_tokens: int = 256,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        top_k: int = 0,
-        seed: int | None = None,
-        stop: Sequence[str] = (),
         emit: bool = False,
-    ) -> M | str:
+        **sampling: Unpack[SamplingOptions],
+    ) -> Coroutine[Any, Any, M | str]:
         """The model's reply: text for ``str``, else a valid message of the given class.
 
         ``prompt`` is one user turn or a whole conversation. ``emit`` shows the reply to stream readers as it
-        comes. Temperature 0 is greedy.
+        comes. Without ``temperature`` the choice is greedy; ``max_tokens`` is 256 unless said.
 
         Raises:
             InvalidOutput: the reply is no valid message; retryable unless it would come out the same again.
@@ -105,26 +104,15 @@ class Model:
             model=self.name,
             conversation=turns,
             output=output_schema(output) if issubclass(output, Message) else None,
-            sampling=Sampling(
-                temperature=temperature, top_p=top_p, top_k=top_k, seed=seed, max_tokens=max_tokens, stop=tuple(stop)
-            ),
+            sampling=_checked(sampling),
             run=scope.run,
             task=scope.task or None,
             priority=scope.priority,
             deadline_unix_ms=scope.deadline_unix_ms,
         )
-        reply: Reply = (await self._perform(request, emit=emit)).value
-        if issubclass(output, Message):
-            try:
-                return message_of(reply, output)
-            except InvalidOutput as error:
-                error.retryable = not _repeatable(request.sampling)  # else every attempt would get the same reply
-                raise
-        if reply.finish.reason is FinishReason.CANCELLED:
-            raise DeadlineExceeded(f"model {self.name}: time ran out after {reply.finish.usage.output_tokens} tokens")
-        return reply.text
+        return self._reply(self._operation(request, emit=emit), output, request.sampling)
 
-    async def embed(self, texts: Sequence[str]) -> Embeddings:
+    def embed(self, texts: Sequence[str]) -> Coroutine[Any, Any, Embeddings]:
         """One vector a text. Raises InvalidRequest if the model does not embed, and as ``generate``."""
         scope = self._ctx.scope
         request = EmbedRequest(
@@ -134,21 +122,40 @@ class Model:
             task=scope.task or None,
             deadline_unix_ms=scope.deadline_unix_ms,
         )
-        outcome = await self._perform(request, emit=False)
-        embeddings: Embeddings = outcome.value
+        return self._embeddings(self._operation(request, emit=False))
+
+    async def _reply(self, operation: Operation, output: type[M] | type[str], sampling: Sampling) -> M | str:
+        reply: Reply = (await self._ctx.perform(operation)).value
+        if issubclass(output, Message):
+            try:
+                return message_of(reply, output)
+            except InvalidOutput as error:
+                error.retryable = not _repeatable(sampling)  # else every attempt would get the same reply
+                raise
+        if reply.finish.reason is FinishReason.CANCELLED:
+            raise DeadlineExceeded(f"model {self.name}: time ran out after {reply.finish.usage.output_tokens} tokens")
+        return reply.text
+
+    async def _embeddings(self, operation: Operation) -> Embeddings:
+        embeddings: Embeddings = (await self._ctx.perform(operation)).value
         return embeddings
 
-    async def _perform(self, request: GenerateRequest | EmbedRequest, *, emit: bool) -> Outcome:
-        ctx = self._ctx
+    def _operation(self, request: GenerateRequest | EmbedRequest, *, emit: bool) -> Operation:
         repeatable = isinstance(request, EmbedRequest) or _repeatable(request.sampling)
-        operation = ctx.operation(
+        return self._ctx.operation(
             OperationKind.MODEL,
             request.model,
             request.model_dump_json(exclude={"run", "task", "priority", "deadline_unix_ms"}).encode(),
             effect=Effect.PURE if repeatable else Effect.READ,
-            request=ModelCall(request=request, show=ctx.emit if emit else None),
+            request=ModelCall(request=request, show=self._ctx.emit if emit else None),
         )
-        return await ctx.perform(operation)
+
+
+def _checked(options: SamplingOptions) -> Sampling:
+    try:
+        return Sampling.model_validate(options)
+    except ValidationError as error:
+        raise InvalidRequest(f"sampling: {problems(error)}") from None
 
 
 def _repeatable(sampling: Sampling) -> bool:

@@ -82,7 +82,7 @@ Next = Callable[[Operation], Awaitable[Outcome]]
 class Interceptor(Protocol):
     """One concern around every operation; a plain function where it has nothing to wait for."""
 
-    def __call__(self, operation: Operation, next: Next) -> Awaitable[Outcome]:
+    def __call__(self, operation: Operation, next: Next, /) -> Awaitable[Outcome]:
         """Answer the operation, or pass it on: ``next(operation)``."""
         ...
 
