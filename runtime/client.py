@@ -1,6 +1,6 @@
 """The way in from outside: ask an agent, submit durable work, follow it."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -244,7 +244,7 @@ async def _connect(
     settings: "Settings | None",
     bus: "Bus | None",
     models: "ModelRegistry | None",
-) -> AsyncIterator[Client]:
+) -> AsyncGenerator[Client, None]:
     from antiphon.runtime.compose import node_name, open_host
     from antiphon.runtime.settings import load_settings
 

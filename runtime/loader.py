@@ -38,15 +38,18 @@ def _from_file(path: Path) -> ModuleType:
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
+    # As ``import newsroom`` in a neighbouring file would find it; unless the name is taken, by json.py say.
+    taken = getattr(sys.modules.get(path.stem), "__file__", str(path.resolve())) != str(path.resolve())
+    name = f"antiphon_system_{path.stem}" if taken else path.stem
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:
         raise LoadError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
+    sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        del sys.modules[path.stem]
+        del sys.modules[name]
         raise LoadError(f"importing {path} failed: {type(error).__name__}: {error}") from error
     return module
 

@@ -23,7 +23,7 @@ class System:
 
     name: str
     agents: Sequence[Agent]
-    models: Mapping[str, str] = field(default_factory=dict)
+    models: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
         if not self.agents:

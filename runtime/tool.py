@@ -1,6 +1,7 @@
 """A typed function that agents may run through ``ctx.tool``."""
 
 import inspect
+import math
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -83,6 +84,6 @@ def _seconds(ttl: str | float | None) -> float | None:
         if match is None:
             raise ConfigurationError(f"ttl is {ttl!r}, expected seconds or a number with ms, s, m, h or d")
         seconds = float(match[1]) * _UNITS[match[2]]
-    if seconds <= 0:
-        raise ConfigurationError(f"ttl is {ttl!r}, expected more than zero")
+    if not 0 < seconds < math.inf:
+        raise ConfigurationError(f"ttl is {ttl!r}, expected a finite time above zero")
     return seconds

@@ -121,8 +121,9 @@ def _labels(key: str, text: str) -> dict[str, str]:
 
 
 def _budget(key: str, text: str) -> dict[str, float]:
+    found = _flat_map(key, text)
     try:
-        return {name: float(value) for name, value in _flat_map(key, text).items()}
+        return {name: float(value) for name, value in found.items()}
     except ValueError:
         raise EnvelopeError(f"header {key} is {text[:80]!r}, expected numbers") from None
 

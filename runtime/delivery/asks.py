@@ -6,16 +6,15 @@ from functools import partial
 
 import structlog
 
-from antiphon.runtime.agent import Agent, Handler
+from antiphon.runtime.agent import Agent
 from antiphon.runtime.bus.base import Delivery, Subscription
 from antiphon.runtime.bus.services import EndpointStats
-from antiphon.runtime.delivery.execute import Executor, Job
+from antiphon.runtime.delivery.execute import Executor, Job, Target
 from antiphon.runtime.delivery.slots import Slots
 from antiphon.runtime.errors import AntiphonError, BusError, Busy, InvalidMessage, to_info
 from antiphon.runtime.host import Host
 from antiphon.schemas import subjects
 from antiphon.schemas.envelope import ERROR, Envelope, EnvelopeError
-from antiphon.schemas.message import Message
 
 REFUSING = 64  # asks that are being told Busy at the same time
 
@@ -48,12 +47,14 @@ class AskServer:
     async def start(self) -> None:
         """Listen. Raises BusError."""
         for handler in self._agent.handlers.values():
-            subject = subjects.ask(self._host.tenant, handler.address)
-            self._tallies[handler.address.handler] = _Tally()
+            address = handler.address
+            assert handler.function is not None  # handlers of a hosted agent always have one
+            target = self._executor.target(subjects.Kind.ASK, address, handler.input, handler.output, handler.function)
+            tally = self._tallies[address.handler] = _Tally()
             self._subscriptions.append(
                 await self._host.bus.subscribe(
-                    subject,
-                    partial(self._receive, handler),
+                    subjects.ask(self._host.tenant, address),
+                    partial(self._receive, target, tally),
                     queue=self._agent.name,
                     # The mailbox is the slots': each accepted ask waits there in its own task, one more is refused.
                     concurrency=self._slots.capacity + self._slots.limit + REFUSING,
@@ -84,7 +85,7 @@ class AskServer:
             self._answered = asyncio.Event()
             await self._answered.wait()
 
-    async def _receive(self, handler: Handler[Message, Message], delivery: Delivery) -> None:
+    async def _receive(self, target: Target, tally: _Tally, delivery: Delivery) -> None:
         enter_ns = self._host.clock.unix_ns()
         slots = self._slots
         try:
@@ -93,11 +94,9 @@ class AskServer:
             await self._refuse(delivery, error)
             return
         self._count += 1
-        name = handler.address.handler
-        tally = self._tallies[name]
         tally.requests += 1
         try:
-            body = await self._executor.run(self._job(handler, delivery, enter_ns))
+            body = await self._executor.run(self._job(target, delivery, enter_ns))
             if delivery.reply:
                 # No headers: the caller knows the type from its handler, and only errors need telling apart.
                 await self._host.bus.publish(delivery.reply, body)
@@ -112,26 +111,12 @@ class AskServer:
             if not self._count and self._answered is not None:
                 self._answered.set()
 
-    def _job(self, handler: Handler[Message, Message], delivery: Delivery, enter_ns: int) -> Job:
+    def _job(self, target: Target, delivery: Delivery, enter_ns: int) -> Job:
         try:
             envelope = Envelope.from_headers(delivery.headers)
         except EnvelopeError as error:
             raise InvalidMessage(str(error)) from None
-        assert handler.function is not None  # handlers of a hosted agent always have one
-        return Job(
-            kind=subjects.Kind.ASK,
-            subject=delivery.subject,
-            address=handler.address,
-            input=handler.input,
-            output=handler.output,
-            function=handler.function,
-            envelope=envelope,
-            body=delivery.body,
-            task="",
-            attempt=1,
-            enter_ns=enter_ns,
-            depth=self._slots.waiting,
-        )
+        return Job(target, delivery.subject, envelope, delivery.body, "", 1, enter_ns, self._slots.waiting)
 
     async def _refuse(self, delivery: Delivery, error: Exception) -> None:
         """Answer with the error; what cannot be answered is logged."""

@@ -45,7 +45,9 @@ class EventProcessor:
     ) -> None:
         self._host = host
         self._agent = agent
-        self._subscriber = subscriber
+        self._target = executor.target(
+            subjects.Kind.EVENT, subscriber.address, subscriber.input, None, subscriber.function
+        )
         self._slots = slots
         self._executor = executor
         self._rng = rng
@@ -77,22 +79,18 @@ class EventProcessor:
         await lease.ack()
 
     def _job(self, lease: Lease) -> Job:
-        subscriber = self._subscriber
+        message = lease.message
         try:
-            envelope = Envelope.from_headers(lease.message.headers)
+            envelope = Envelope.from_headers(message.headers)
         except EnvelopeError as error:
             raise InvalidMessage(str(error)) from None
         return Job(
-            kind=subjects.Kind.EVENT,
-            subject=lease.message.subject,
-            address=subscriber.address,
-            input=subscriber.input,
-            output=None,
-            function=subscriber.function,
-            envelope=envelope,
-            body=lease.message.body,
-            task="",
-            attempt=lease.deliveries,
-            enter_ns=lease.message.unix_ms * 1_000_000,
-            depth=self._slots.waiting + lease.behind,
+            self._target,
+            message.subject,
+            envelope,
+            message.body,
+            "",
+            lease.deliveries,
+            message.unix_ms * 1_000_000,
+            self._slots.waiting + lease.behind,
         )

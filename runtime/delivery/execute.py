@@ -1,7 +1,8 @@
 """One run of one handler: decode, span, context, the function itself, encode."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from antiphon.runtime.agent import Agent
@@ -23,15 +24,26 @@ from antiphon.schemas.task import TaskState
 from antiphon.schemas.telemetry import SpanLink
 
 
-class Job(NamedTuple):
-    """A message that a slot has taken, and where it should go. ``output`` None: an event handler."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A function of the agent, made once: all that is the same for every message it handles.
 
-    kind: subjects.Kind
-    subject: str
+    ``output`` None: an event handler. ``attributes`` are those of its process spans that never change.
+    """
+
     address: Address
     input: type[Message]
     output: type[Message] | None
     function: Callable[[Any, Context], Awaitable[Any]]
+    span_name: str
+    attributes: Mapping[str, Any]
+
+
+class Job(NamedTuple):
+    """A message that a slot has taken, and where it should go."""
+
+    target: Target
+    subject: str
     envelope: Envelope
     body: bytes
     task: str
@@ -49,7 +61,38 @@ class Executor:
         self._agent = agent
         self._slots = slots
         self._running = running
-        self._pool = f"agent:{agent.name}@{host.node}"
+
+    def target(
+        self,
+        kind: subjects.Kind,
+        address: Address,
+        input: type[Message],
+        output: type[Message] | None,
+        function: Callable[[Any, Context], Awaitable[Any]],
+    ) -> Target:
+        """A function to run jobs with."""
+        host = self._host
+        attributes: dict[str, Any] = {
+            names.MESSAGING_SYSTEM: names.NATS,
+            names.MESSAGING_OPERATION_TYPE: "process",
+            names.NODE: host.node,
+            names.AGENT: address.agent,
+            names.HANDLER: address.handler,
+            names.POOL_ID: f"agent:{address.agent}@{host.node}",
+            names.POOL_CAPACITY: self._slots.capacity,
+        }
+        if host.tenant != "default":
+            attributes[names.TENANT] = host.tenant
+        if self._agent.observes:
+            attributes[names.OBS] = True
+        return Target(
+            address=address,
+            input=input,
+            output=output,
+            function=function,
+            span_name=names.process_name(subjects.template(kind)),
+            attributes=attributes,
+        )
 
     async def run(self, job: Job, emitter: Emitter | None = None) -> bytes:
         """The reply's bytes (empty for an event).
@@ -62,16 +105,16 @@ class Executor:
         """
         envelope = job.envelope
         scope = Scope(
-            tenant=self._host.tenant,
-            run=envelope.run or job.task or new_id(),
-            agent=self._agent.name,
-            task=job.task,
-            attempt=job.attempt,
-            deadline_unix_ms=envelope.deadline_unix_ms,
-            priority=envelope.priority,
-            labels=envelope.labels,
-            budget=envelope.budget,
-            observes=self._agent.observes,
+            self._host.tenant,
+            envelope.run or job.task or new_id(),
+            self._agent.name,
+            job.task,
+            job.attempt,
+            envelope.deadline_unix_ms,
+            envelope.priority,
+            envelope.labels,
+            envelope.budget,
+            self._agent.observes,
         )
         telemetry = self._host.telemetry
         parent = parse(envelope.traceparent, envelope.tracestate) if envelope.traceparent else None
@@ -79,9 +122,8 @@ class Executor:
             return await self._run(job, scope, emitter, {})
         attributes = self._attributes(job, scope) if telemetry.enabled else {}
         links = [SpanLink(trace_id=parent.trace_id, span_id=parent.span_id)] if parent is not None else None
-        name = names.process_name(subjects.template(job.kind))
         span = telemetry.tracer.begin(
-            name,
+            job.target.span_name,
             names.CONSUMER,
             parent,
             attributes,
@@ -107,13 +149,13 @@ class Executor:
         return body
 
     async def _run(self, job: Job, scope: Scope, emitter: Emitter | None, attributes: dict[str, Any]) -> bytes:
+        target = job.target
         run = self._running.enter(job.task, scope.deadline_unix_ms)
         try:
             self._check_time(scope.deadline_unix_ms)
-            message = decode(job.input, job.body, job.envelope)
-            reply = await job.function(
-                message, Context(self._host, self._agent, scope, input=job.body, emitter=emitter)
-            )
+            message = decode(target.input, job.body, job.envelope)
+            ctx = Context(self._host, self._agent, scope, input=job.body, emitter=emitter)
+            reply = await target.function(message, ctx)
         except asyncio.CancelledError:
             if run.reason is None:
                 raise
@@ -121,11 +163,11 @@ class Executor:
             raise run.reason from None
         finally:
             self._running.leave(run)
-        if job.output is None:
+        if target.output is None:
             return b""
-        if not isinstance(reply, job.output):
+        if not isinstance(reply, target.output):
             raise HandlerFailed(
-                f"{job.address} returned {type(reply).__name__}, expected {job.output.__name__} as it declares",
+                f"{target.address} returned {type(reply).__name__}, expected {target.output.__name__} as it declares",
                 type="TypeError",
             )
         body = encode(reply)
@@ -140,32 +182,21 @@ class Executor:
                 raise DeadlineExceeded(f"the deadline passed {late_ms} ms before a slot was free; allow more time")
 
     def _attributes(self, job: Job, scope: Scope) -> dict[str, Any]:
-        host, slots, envelope = self._host, self._slots, job.envelope
-        found: dict[str, Any] = {
-            names.MESSAGING_SYSTEM: names.NATS,
-            names.MESSAGING_OPERATION_TYPE: "process",
+        found = {
+            **job.target.attributes,
             names.MESSAGING_DESTINATION: job.subject,
             names.MESSAGING_BODY_SIZE: len(job.body),
-            names.NODE: host.node,
             names.RUN: scope.run,
-            names.AGENT: job.address.agent,
-            names.HANDLER: job.address.handler,
             names.ATTEMPT: job.attempt,
             names.QUEUE_ENTER_NS: job.enter_ns,
-            names.QUEUE_DEQUEUE_NS: host.clock.unix_ns(),
+            names.QUEUE_DEQUEUE_NS: self._host.clock.unix_ns(),
             names.QUEUE_DEPTH: job.depth,
-            names.POOL_ID: self._pool,
-            names.POOL_CAPACITY: slots.capacity,
-            names.POOL_ACTIVE: slots.active,
+            names.POOL_ACTIVE: self._slots.active,
         }
         if not job.envelope.traceparent:  # else the sender's span has it
-            found[names.INPUT_HASH] = host.content_hash(job.body)
-        if host.tenant != "default":
-            found[names.TENANT] = host.tenant
+            found[names.INPUT_HASH] = self._host.content_hash(job.body)
         if job.task:
             found[names.TASK] = job.task
-        if envelope.causes:
-            found[names.CAUSES] = list(envelope.causes)
-        if scope.observes:
-            found[names.OBS] = True
+        if job.envelope.causes:
+            found[names.CAUSES] = list(job.envelope.causes)
         return found

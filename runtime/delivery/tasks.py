@@ -10,7 +10,7 @@ from antiphon.runtime.agent import Agent, Handler
 from antiphon.runtime.bus.base import ConsumerSpec, Lease
 from antiphon.runtime.bus.topology import TASKS
 from antiphon.runtime.delivery.dead_letter import bury
-from antiphon.runtime.delivery.execute import Executor, Job
+from antiphon.runtime.delivery.execute import Executor, Job, Target
 from antiphon.runtime.delivery.outcome import read_result, store_result
 from antiphon.runtime.delivery.retry import delay_s
 from antiphon.runtime.delivery.slots import Slots
@@ -58,6 +58,7 @@ class TaskProcessor:
         self._slots = slots
         self._executor = executor
         self._rng = rng
+        self._targets: dict[str, Target] = {}
 
     async def __call__(self, lease: Lease) -> None:
         """Run it. The order dead letter, result, ack makes every step safe to repeat. Raises BusError."""
@@ -139,20 +140,22 @@ class TaskProcessor:
 
     def _job(self, lease: Lease, handler: Handler[Message, Message], envelope: Envelope, task: str) -> Job:
         assert handler.function is not None  # handlers of a hosted agent always have one
+        message, address = lease.message, handler.address
+        target = self._targets.get(address.handler)
+        if target is None:
+            target = self._targets[address.handler] = self._executor.target(
+                subjects.Kind.TASK, address, handler.input, handler.output, handler.function
+            )
         return Job(
-            kind=subjects.Kind.TASK,
-            subject=lease.message.subject,
-            address=handler.address,
-            input=handler.input,
-            output=handler.output,
-            function=handler.function,
-            envelope=envelope,
-            body=lease.message.body,
-            task=task,
-            attempt=lease.deliveries,
-            enter_ns=lease.message.unix_ms * 1_000_000,
-            depth=self._slots.waiting + lease.behind,
-            ends=partial(self._state, attempt=lease.deliveries),
+            target,
+            message.subject,
+            envelope,
+            message.body,
+            task,
+            lease.deliveries,
+            message.unix_ms * 1_000_000,
+            self._slots.waiting + lease.behind,
+            partial(self._state, attempt=lease.deliveries),
         )
 
     def _attempts(self, lease: Lease) -> int:

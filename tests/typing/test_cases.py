@@ -26,7 +26,13 @@ def _run(*command: str) -> str:
     """What a tool of this environment prints; exit status 1 means that it found something."""
     environ = {**os.environ, "PYTHONSAFEPATH": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", *command], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=110, check=False
+        [sys.executable, "-m", *command],
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
     )
     assert done.returncode in (0, 1), done.stderr or done.stdout
     return done.stdout

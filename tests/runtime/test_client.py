@@ -1,0 +1,83 @@
+"""The way in: what a client raises, and what it may be asked twice."""
+
+import asyncio
+
+import pytest
+
+from antiphon import Agent, Context, Message, System, connect
+from antiphon.runtime.errors import DeadlineExceeded, HandlerFailed, MessageTooLarge, TaskDead
+from antiphon.runtime.testing import MemoryBus, MemoryServer, memory_system
+from antiphon.schemas.identity import InvalidName
+
+
+class Note(Message):
+    """A text."""
+
+    text: str = ""
+
+
+def agent() -> Agent:
+    """Echoes, fails, waits, swells."""
+    found = Agent("a", max_attempts=1)
+
+    @found.handles
+    async def echo(message: Note, ctx: Context) -> Note:
+        return message
+
+    @found.handles
+    async def fail(message: Note, ctx: Context) -> Note:
+        raise ValueError("x" * 10_000)
+
+    @found.handles
+    async def wait(message: Note, ctx: Context) -> Note:
+        await asyncio.Event().wait()
+        return message
+
+    @found.handles
+    async def swell(message: Note, ctx: Context) -> Note:
+        return Note(text="x" * 2_000_000)
+
+    return found
+
+
+async def test_a_stream_of_a_task_that_fails_raises_how_it_ended() -> None:
+    """After what was shown; a long message is cut."""
+    target = agent()
+    async with memory_system(System("s", agents=[target])) as client:
+        with pytest.raises(TaskDead, match="dead after 1 attempts; the last said ValueError") as caught:
+            async for _ in client.stream(target.handlers["fail"], Note()):
+                pass
+        with pytest.raises(HandlerFailed):
+            await client.ask(target.handlers["fail"], Note())
+    assert len(caught.value.message) < 5_000
+
+
+async def test_waiting_for_a_result_may_end_before_the_task() -> None:
+    """The task goes on; the message says how to wait again."""
+    target = agent()
+    async with memory_system(System("s", agents=[target]), drain_s=0.05) as client:
+        task = await client.submit(target.handlers["wait"], Note())
+        with pytest.raises(DeadlineExceeded, match=f"antiphon result {task.id}"):
+            await task.result(timeout_s=0.05)
+        assert await task.outcome() is None
+        assert await task.cancel()
+
+
+async def test_what_the_bus_cannot_carry_is_an_error_in_both_directions() -> None:
+    """A request is refused before it is stored; a reply ends the task instead of being tried for ever."""
+    target = agent()
+    async with memory_system(System("s", agents=[target])) as client:
+        large = Note(text="x" * 2_000_000)
+        for attempt in (client.ask(target.handlers["echo"], large), client.submit(target.handlers["echo"], large)):
+            with pytest.raises(MessageTooLarge):
+                await attempt
+        task = await client.submit(target.handlers["swell"], Note())
+        with pytest.raises(MessageTooLarge):
+            await task.result(timeout_s=5)
+
+
+async def test_a_topic_that_is_none_is_refused() -> None:
+    """Wildcards are for subscribers of NATS, not for publishers."""
+    async with connect(bus=MemoryBus(MemoryServer())) as client:
+        with pytest.raises(InvalidName, match="expected dot-separated names"):
+            await client.publish("drafts.>", Note())

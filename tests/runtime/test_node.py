@@ -1,0 +1,74 @@
+"""A node's life: it is in the directory while it serves, and leaving hands back what it cannot finish."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from antiphon import Agent, Context, Message, System
+from antiphon.runtime.bus.base import Consumer, ConsumerSpec
+from antiphon.runtime.compose import open_host
+from antiphon.runtime.errors import BusUnavailable, NodeStopping, UnknownAgent
+from antiphon.runtime.node import Node
+from antiphon.runtime.settings import Settings
+from antiphon.runtime.testing import MemoryBus, MemoryServer, memory_system
+
+
+class Count(Message):
+    """A number."""
+
+    n: int
+
+
+async def test_a_drained_node_s_task_is_finished_by_another_at_once(tmp_path: Path) -> None:
+    """What does not end within the drain goes back without waiting for the lease; askers are told."""
+    agent = Agent("a", lease_s=30.0)
+    begun = asyncio.Queue[int]()
+
+    @agent.handles
+    async def work(message: Count, ctx: Context) -> Count:
+        begun.put_nowait(ctx.attempt)
+        if message.n == 0 or ctx.attempt == 1:
+            await asyncio.Event().wait()
+        return Count(n=ctx.attempt)
+
+    server = MemoryServer()
+    async with memory_system(System("other", agents=[Agent("other")]), server=server) as client:
+        async with open_host(Settings(home=tmp_path), node="first", bus=MemoryBus(server)) as host:
+            async with Node(host, [agent], drain_s=0.05):
+                assert {card.node for card in await client.host.directory.nodes()} >= {"first"}
+                task = await client.submit(work, Count(n=1))
+                asked = asyncio.create_task(client.ask(work, Count(n=0), timeout_s=5))
+                for _ in range(2):
+                    await asyncio.wait_for(begun.get(), 2)
+            with pytest.raises(NodeStopping, match="node first is stopping"):
+                await asked
+            assert "first" not in {card.node for card in await client.host.directory.nodes()}
+        async with memory_system(System("s", agents=[agent]), server=server):
+            assert (await task.result(timeout_s=5)).n == 2
+        with pytest.raises(UnknownAgent, match=r"no node serves a\.work now"):
+            await client.ask(work, Count(n=1))
+
+
+async def test_a_node_that_cannot_start_leaves_nothing_listening(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bus that fails in the middle of starting: the error comes out, and nobody answers for the agent."""
+    agent = Agent("a")
+
+    @agent.handles
+    async def work(message: Count, ctx: Context) -> Count:
+        return message
+
+    async def refuse(spec: ConsumerSpec) -> Consumer:
+        raise BusUnavailable("no room")
+
+    server = MemoryServer()
+    async with memory_system(System("other", agents=[Agent("other")]), server=server) as client:
+        async with open_host(Settings(home=tmp_path), node="n", bus=MemoryBus(server)) as host:
+            monkeypatch.setattr(type(host.bus.streams), "consume", lambda _, spec: refuse(spec))
+            with pytest.raises(BusUnavailable, match="no room"):
+                await Node(host, [agent]).__aenter__()
+            monkeypatch.undo()
+        with pytest.raises(UnknownAgent, match=r"no node serves a\.work now"):
+            await client.ask(work, Count(n=1))
