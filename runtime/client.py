@@ -117,6 +117,9 @@ class Client:
             task = run
         else:
             task = run = derived_id("key", self._host.tenant, str(handler.address), idempotency_key)
+            # The stream itself removes duplicates for two minutes only; the outcome is there as long as results are.
+            if await read_result(self._host.bus, self._host.tenant, task) is not None:
+                return TaskHandle(self._host, task, run, handler)
         await self._submit(handler, message, task, run, timeout_s, labels, priority)
         return TaskHandle(self._host, task, run, handler)
 

@@ -117,8 +117,8 @@ def test_an_open_finding_says_what_it_saves() -> None:
 def test_spending_names_agents_and_models(make: Any) -> None:
     """Calls, time and tokens, by agent and work."""
     shown = _shown(terminal.spending_table(spending_of(make.run())))
-    assert "writer   chat m" in shown
-    assert "planner  handler" in shown
+    assert "writer: chat m" in shown
+    assert "planner: handler" in shown
 
 
 def test_nothing_yet_says_what_to_do() -> None:
