@@ -15,7 +15,7 @@ from antiphon.runtime.telemetry.span import LightSpan
 from antiphon.schemas.telemetry import LogRecord, TelemetryBatch
 
 INTERVAL_S: Final = 0.1  # what a killed node loses at most
-WAKE_SPANS: Final = 512  # about half a millisecond of encoding at a time
+WAKE_SPANS: Final = 512  # a batch goes out early when this many wait
 LIMIT: Final = 16_384  # records of each kind that may wait
 PUBLISH_TIMEOUT_S: Final = 5.0
 RETRY_S: Final = 0.05
