@@ -69,7 +69,6 @@ async def open_host(
                 clock=clock,
                 environ=os.environ,
                 sample=settings.trace,
-                capture_content=settings.capture_content,
                 sinks=sinks,
             )
         stack.push_async_callback(telemetry.close)

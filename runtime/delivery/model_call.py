@@ -1,18 +1,17 @@
 """The transport of model operations: chunks of an instance become one reply, and facts for the span."""
 
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
 from antiphon.runtime.clock import Clock
 from antiphon.runtime.delivery.payload import encode
-from antiphon.runtime.errors import ModelUnavailable
 from antiphon.runtime.models.base import ModelInstance
 from antiphon.runtime.models.prompt import segments, text_blocks
+from antiphon.runtime.models.structured import collect
 from antiphon.runtime.policies.chain import Operation, Outcome
 from antiphon.runtime.telemetry import attributes as names
-from antiphon.schemas.inference import EmbedRequest, Finish, GenerateRequest, Reply, TextChunk, ToolCall
+from antiphon.schemas.inference import Chunk, EmbedRequest, Finish, GenerateRequest, Reply, TextChunk
 
 Show = Callable[[str], Awaitable[None]]
 
@@ -43,25 +42,14 @@ async def run_model_call(
         operation.attributes[names.GENAI_INPUT_TOKENS] = embeddings.usage.input_tokens
         return Outcome(embeddings, encode(embeddings))
     started_s = clock.monotonic_s()
-    pieces: list[str] = []
-    calls: list[ToolCall] = []
-    finish: Finish | None = None
-    async with aclosing(instance.generate(request)) as chunks:
-        async for chunk in chunks:
-            if not pieces and not calls and finish is None:
-                operation.attributes[names.GENAI_FIRST_CHUNK] = clock.monotonic_s() - started_s
-            if isinstance(chunk, TextChunk):
-                pieces.append(chunk.text)
-                if call.show is not None:
-                    await call.show(chunk.text)
-            elif isinstance(chunk, Finish):
-                finish = chunk
-            else:
-                calls.append(chunk.call)
-    if finish is None:
-        raise ModelUnavailable(f"model {request.model} ended without saying so; try again", model=request.model)
-    describe_reply(operation.attributes, request, finish)
-    reply = Reply(text="".join(pieces), tool_calls=tuple(calls), finish=finish)
+
+    async def watch(chunk: Chunk) -> None:
+        operation.attributes.setdefault(names.GENAI_FIRST_CHUNK, clock.monotonic_s() - started_s)
+        if call.show is not None and isinstance(chunk, TextChunk):
+            await call.show(chunk.text)
+
+    reply = await collect(instance.generate(request), watch)
+    describe_reply(operation.attributes, request, reply.finish)
     if capture_content:
         prompt = request.model_dump_json(include={"conversation"})
         operation.attributes[names.GENAI_INPUT_MESSAGES] = prompt

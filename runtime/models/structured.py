@@ -1,18 +1,16 @@
 """From chunks to a whole reply, and from a whole reply to a typed message."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import TypeVar
 
 from pydantic import ValidationError
 
 from antiphon.runtime.errors import DeadlineExceeded, InvalidOutput, ModelUnavailable
-from antiphon.runtime.models.base import ModelInstance
 from antiphon.schemas.inference import (
     Chunk,
     Finish,
     FinishReason,
-    GenerateRequest,
     OutputSchema,
     Reply,
     TextChunk,
@@ -24,8 +22,10 @@ from antiphon.schemas.message import Message
 M = TypeVar("M", bound=Message)
 
 
-async def collect(stream: AsyncGenerator[Chunk, None]) -> Reply:
-    """The whole reply. The stream is closed whatever happens.
+async def collect(
+    stream: AsyncGenerator[Chunk, None], watch: Callable[[Chunk], Awaitable[None]] | None = None
+) -> Reply:
+    """The whole reply; ``watch`` sees each chunk as it comes. The stream is closed whatever happens.
 
     Raises:
         ModelError: what the stream raises.
@@ -35,6 +35,8 @@ async def collect(stream: AsyncGenerator[Chunk, None]) -> Reply:
     calls: list[ToolCall] = []
     async with aclosing(stream):
         async for chunk in stream:
+            if watch is not None:
+                await watch(chunk)
             match chunk:
                 case TextChunk():
                     text.append(chunk.text)
@@ -75,15 +77,3 @@ def message_of(reply: Reply, type_: type[M]) -> M:
         raise InvalidOutput(
             f"{wanted}, {where} does not fit ({first['msg']}): {came}; ask again or use a better model"
         ) from None
-
-
-async def generate_message(instance: ModelInstance, request: GenerateRequest, type_: type[M]) -> tuple[M, Finish]:
-    """Ask for a ``type_`` and give it with the Finish; the request's own ``output`` is replaced.
-
-    Raises:
-        InvalidOutput: the reply is cut or no ``type_`` (retryable).
-        DeadlineExceeded: the request's deadline passed.
-        ModelError: as ``generate``.
-    """
-    reply = await collect(instance.generate(request.model_copy(update={"output": output_schema(type_)})))
-    return message_of(reply, type_), reply.finish

@@ -21,14 +21,12 @@ if TYPE_CHECKING:
 class Telemetry:
     """What a process traces with. Where ``enabled`` is false there is no feed and spans record nothing.
 
-    ``provider`` is for ``opentelemetry.trace.set_tracer_provider``, which a process may call once. ``capture_content``
-    says whether prompts and replies may be put on spans.
+    ``provider`` is for ``opentelemetry.trace.set_tracer_provider``, which a process may call once.
     """
 
     tracer: LightTracer
     provider: trace.TracerProvider
     feed: Feed | None = None
-    capture_content: bool = False
     otlp: "OtlpSink | None" = None
 
     @property
@@ -51,7 +49,6 @@ def start_telemetry(
     clock: Clock,
     environ: Mapping[str, str] | None = None,
     sample: float = 1.0,
-    capture_content: bool = False,
     sinks: Sequence[Sink] = (),
 ) -> Telemetry:
     """Start tracing: batches go to ``publish`` and ``sinks``, and by OTLP where ``environ`` names an endpoint.
@@ -70,7 +67,6 @@ def start_telemetry(
         tracer=LightTracer(feed, random, sample=sample),
         provider=LightTracerProvider(feed, random, sample=sample),
         feed=feed,
-        capture_content=capture_content,
         otlp=otlp,
     )
 

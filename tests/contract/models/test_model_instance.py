@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from antiphon.runtime.errors import ContextTooLong, InvalidRequest, ModelUnavailable
-from antiphon.runtime.models.structured import collect, generate_message
+from antiphon.runtime.models.structured import collect, message_of, output_schema
 from antiphon.schemas.inference import Chunk, EmbedRequest, Finish, FinishReason, GenerateRequest, TextChunk
 from antiphon.schemas.message import Message
 
@@ -133,9 +133,10 @@ async def test_the_context_bounds_prompt_and_output_together(subject: Subject, a
 
 async def test_an_output_schema_gives_a_valid_message(subject: Subject, ask: Ask, city: type[Message]) -> None:
     """Asked for a message, the reply is one."""
-    message, finish = await generate_message(subject.model, ask(max_tokens=48), city)
-    assert isinstance(message, city)
-    assert finish.reason is FinishReason.STOP
+    request = ask(max_tokens=48).model_copy(update={"output": output_schema(city)})
+    reply = await collect(subject.model.generate(request))
+    assert isinstance(message_of(reply, city), city)
+    assert reply.finish.reason is FinishReason.STOP
 
 
 async def test_tools_give_a_call_or_are_refused(subject: Subject, ask: Ask) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from antiphon.runtime.errors import DeadlineExceeded, InvalidOutput, ModelUnavailable
 from antiphon.runtime.models.scripted import ScriptedModel
-from antiphon.runtime.models.structured import collect, generate_message, output_schema
+from antiphon.runtime.models.structured import collect, message_of, output_schema
 from antiphon.schemas.inference import Chunk, GenerateRequest, TextChunk
 from antiphon.schemas.message import Message
 
@@ -22,12 +22,9 @@ class Review(Message):
 
 
 async def test_a_valid_reply_becomes_the_message(ask: Ask) -> None:
-    """The request carries the type's schema, strict about unknown fields."""
-    model = ScriptedModel([Review(accepted=True, comment="good")])
-    message, finish = await generate_message(model, ask(), Review)
-    assert message == Review(accepted=True, comment="good")
-    assert finish.usage.output_tokens > 0
-    assert model.requests[0].output == output_schema(Review)
+    """What fits is the message; the schema that asks for it is strict about unknown fields."""
+    reply = await collect(ScriptedModel([Review(accepted=True, comment="good")]).generate(ask()))
+    assert message_of(reply, Review) == Review(accepted=True, comment="good")
     assert output_schema(Review).json_schema["additionalProperties"] is False
 
 
@@ -42,14 +39,16 @@ async def test_a_valid_reply_becomes_the_message(ask: Ask) -> None:
 )
 async def test_an_invalid_reply_says_what_came(ask: Ask, reply: str, max_tokens: int, words: str) -> None:
     """Clipped, with the field that does not fit or the limit that cut it."""
+    came = await collect(ScriptedModel([reply]).generate(ask(max_tokens=max_tokens)))
     with pytest.raises(InvalidOutput, match=words):
-        await generate_message(ScriptedModel([reply]), ask(max_tokens=max_tokens), Review)
+        message_of(came, Review)
 
 
 async def test_a_reply_that_ran_out_of_time_says_so(ask: Ask) -> None:
     """A deadline is not the model's fault."""
+    came = await collect(ScriptedModel(["{}"]).generate(ask(deadline_unix_ms=1)))
     with pytest.raises(DeadlineExceeded, match="allow more time"):
-        await generate_message(ScriptedModel(["{}"]), ask(deadline_unix_ms=1), Review)
+        message_of(came, Review)
 
 
 async def test_a_stream_without_finish_is_unavailable() -> None:
