@@ -78,11 +78,6 @@ class Settings(Value):
         return self.home / "models"
 
     @property
-    def nats_dir(self) -> Path:
-        """The embedded server's folder."""
-        return self.home / "nats"
-
-    @property
     def store_path(self) -> Path:
         """The trace store's file."""
         return self.home / "store.db"

@@ -25,7 +25,6 @@ def test_defaults(tmp_path: Path) -> None:
     assert settings.models == {"smollm2-135m": LocalSetting(path="smollm2-135m")}
     assert settings.default_model == "smollm2-135m"
     assert settings.models_dir == tmp_path / "home" / "models"
-    assert settings.nats_dir == tmp_path / "home" / "nats"
     assert settings.store_path.parent == tmp_path / "home"
     assert (settings.nats_url, settings.trace, settings.tenant) == (None, 1.0, "default")
 
