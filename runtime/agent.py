@@ -4,11 +4,12 @@ import inspect
 import typing
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from antiphon.runtime.errors import ConfigurationError
+from antiphon.runtime.delivery.retry import FIRST_S, MAX_S
+from antiphon.runtime.errors import ConfigurationError, NotDurable
 from antiphon.runtime.tool import Tool
-from antiphon.schemas.identity import Address, InvalidName, check_name, check_topic
+from antiphon.schemas.identity import Address, InvalidName, check_name, check_topic, check_version
 from antiphon.schemas.message import Message
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 In = TypeVar("In", bound=Message)
 Out = TypeVar("Out", bound=Message, covariant=True)  # whoever wants a Message may call for a Draft
 Function = Callable[[In, "Context"], Awaitable[Out]]
+Key = Callable[[Any], str]  # of its input; checkers cannot know that of a lambda which stands before the function
 Watcher = Callable[["TelemetryBatch | None", "TapContext"], Awaitable[None]]
 
 
@@ -28,10 +30,10 @@ class Handler(Generic[In, Out]):
 
     ``Agent.handles`` returns one with the function behind it, ``remote`` one without. Calls name a handler, so
     that the type checker knows both sides. Awaiting the handler itself runs the plain function, as a unit test
-    wants; on the bus it is reached through ``ctx`` or a client.
+    wants; on the bus it is reached through ``ctx`` or a client. ``key`` is None unless its messages run in order.
     """
 
-    __slots__ = ("address", "description", "function", "input", "output")
+    __slots__ = ("address", "description", "function", "input", "key", "output")
 
     def __init__(
         self,
@@ -40,12 +42,14 @@ class Handler(Generic[In, Out]):
         output: type[Out],
         *,
         function: Function[In, Out] | None = None,
+        key: Key | None = None,
         description: str = "",
     ) -> None:
         self.address = address
         self.input = input
         self.output = output
         self.function = function
+        self.key = key
         self.description = description
 
     async def __call__(self, message: In, ctx: "Context") -> Out:
@@ -61,6 +65,29 @@ class Handler(Generic[In, Out]):
     def __repr__(self) -> str:
         return f"Handler({self.address}: {self.input.__name__} -> {self.output.__name__})"
 
+    def key_of(self, message: Message) -> str:
+        """The key of a message; empty if the handler has none.
+
+        Raises:
+            ConfigurationError: the key function returned something else than a text that is not empty.
+            Exception: whatever it raised.
+        """
+        if self.key is None:
+            return ""
+        found: object = self.key(message)
+        if not isinstance(found, str) or not found:
+            raise ConfigurationError(f"the key of a message to {self.address} is {found!r}, expected a text, not empty")
+        return found
+
+    def check_askable(self) -> None:
+        """Raises NotDurable if the handler is known to be keyed: an ask is answered at once, not in its turn."""
+        if self.key is not None:
+            raise NotDurable(
+                f"{self.address} is keyed, its messages run one at a time and in order, and an ask would not: "
+                "call it (ctx.call) or submit the work",
+                handler=str(self.address),
+            )
+
     def card(self) -> "HandlerCard":
         """The handler as the directory shows it."""
         from antiphon.schemas.node import HandlerCard
@@ -70,6 +97,7 @@ class Handler(Generic[In, Out]):
             description=self.description,
             input=_type_card(self.input),
             output=_type_card(self.output),
+            keyed=self.key is not None,
         )
 
 
@@ -111,7 +139,10 @@ class Agent:
         mailbox: asks that may wait for a slot; more are refused as Busy.
         max_attempts: how often a durable task is tried before it is dead.
         lease_s: a node that is silent this long loses its durable work to another.
-        version: of the agent's code, shown in the directory.
+        first_retry_s, max_retry_s: the delay before the second attempt, which doubles up to the longest; half of
+            it is random.
+        version: of the agent's code: a durable task finishes on the version that began it. 1 to 30 letters, digits,
+            dashes and underscores, with dots between.
         observes: part of the observability system; its spans are marked and left out of its own input.
 
     Raises:
@@ -128,12 +159,15 @@ class Agent:
         slots: int = 16,
         mailbox: int = 1024,
         max_attempts: int = 5,
-        lease_s: float = 5.0,
+        lease_s: float = 4.0,
+        first_retry_s: float = FIRST_S,
+        max_retry_s: float = MAX_S,
         version: str = "1",
         observes: bool = False,
     ) -> None:
         try:
             self.name = check_name("agent", name)
+            self.version = check_version(version)
         except InvalidName as error:
             raise ConfigurationError(str(error)) from None
         for label, value, least in (("slots", slots, 1), ("mailbox", mailbox, 0), ("max_attempts", max_attempts, 1)):
@@ -148,7 +182,13 @@ class Agent:
         self.mailbox = mailbox
         self.max_attempts = max_attempts
         self.lease_s = lease_s
-        self.version = version
+        if not 0 < first_retry_s <= max_retry_s:
+            raise ConfigurationError(
+                f"agent {name!r}: first_retry_s is {first_retry_s} and max_retry_s {max_retry_s}, "
+                "expected the first above zero and not above the longest"
+            )
+        self.first_retry_s = first_retry_s
+        self.max_retry_s = max_retry_s
         self.observes = observes
         self.handlers: dict[str, Handler[Any, Any]] = {}
         self.subscribers: dict[str, Subscriber] = {}
@@ -157,21 +197,34 @@ class Agent:
     def __repr__(self) -> str:
         return f"Agent({self.name!r}, handlers={sorted(self.handlers)})"
 
-    def handles(self, function: Function[In, Out]) -> Handler[In, Out]:
+    @overload
+    def handles(self, function: Function[In, Out]) -> Handler[In, Out]: ...
+
+    @overload
+    def handles(self, *, key: Key) -> Callable[[Function[In, Out]], Handler[In, Out]]: ...
+
+    def handles(self, function: Function[In, Out] | None = None, *, key: Key | None = None) -> Any:
         """Decorator: ``async def name(message: In, ctx: Context) -> Out`` answers ``agent.name``.
 
-        The type hints are the contract: both must be Message classes.
+        The type hints are the contract: both must be Message classes. ``@agent.handles(key=lambda m: m.user)`` runs
+        messages of one key one at a time and in the order in which they were stored, on all nodes together; such a
+        handler is reached by durable work only. A message that waits or is tried again holds up its key, and those
+        that share its lane (there are 16).
 
         Raises:
             ConfigurationError: hints missing or not messages, not async, or a name used twice.
         """
-        address = self._address(function)
-        input, output = _contract(function, address, returns=True)
-        handler: Handler[In, Out] = Handler(
-            address, input, output, function=function, description=inspect.getdoc(function) or ""
-        )
-        self.handlers[address.handler] = handler
-        return handler
+
+        def decorate(function: Function[In, Out]) -> Handler[In, Out]:
+            address = self._address(function)
+            input, output = _contract(function, address, returns=True)
+            handler: Handler[In, Out] = Handler(
+                address, input, output, function=function, key=key, description=inspect.getdoc(function) or ""
+            )
+            self.handlers[address.handler] = handler
+            return handler
+
+        return decorate if function is None else decorate(function)
 
     def on(
         self, topic: str

@@ -5,41 +5,50 @@ the third operation, ``3.b.1`` the first operation made inside that branch.
 """
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Sequence
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from antiphon.runtime.errors import ForeignTask
 
 if TYPE_CHECKING:
-    from antiphon.runtime.agent import Handler
-    from antiphon.runtime.context import Context
     from antiphon.schemas.message import Message
+    from antiphon.schemas.parking import Wait
 
 T = TypeVar("T")
 In = TypeVar("In", bound="Message")
 
 
-class _Branch:
-    __slots__ = ("count", "prefix")
+class Branch:
+    """One line of a handler run: its counter, its random numbers, and whether it waits."""
+
+    __slots__ = ("blocked", "count", "prefix", "random")
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
         self.count = 0
+        self.blocked = False
+        self.random: random.Random | None = None
 
 
 class Branches:
-    """Which asyncio tasks belong to a handler run, and the counter of each."""
+    """Which asyncio tasks belong to a handler run, and the branch of each.
 
-    __slots__ = ("_main", "_main_task", "_tasks")
+    A durable run sets ``pause``, what a branch waits in, and ``on_ended``, called when a branch has ended.
+    """
+
+    __slots__ = ("_main", "_main_task", "_tasks", "on_ended", "pause")
 
     def __init__(self) -> None:
-        self._main = _Branch("")
+        self._main = Branch("")
+        self.pause: Callable[[Wait | None], AbstractAsyncContextManager[None]] | None = None
+        self.on_ended: Callable[[], None] | None = None
         self._main_task = asyncio.current_task()
-        self._tasks: dict[asyncio.Task[Any], _Branch] | None = None  # made when the first branch starts
+        self._tasks: dict[asyncio.Task[Any], Branch] | None = None  # made when the first branch starts
 
-    def owner(self) -> _Branch:
+    def owner(self) -> Branch:
         """The running task's branch.
 
         Raises:
@@ -56,24 +65,39 @@ class Branches:
             )
         return branch
 
+    @property
+    def made(self) -> int:
+        """How many operations the handler has numbered outside its branches."""
+        return self._main.count
+
     def next_path(self) -> str:
         """The path of the operation that is being made. Raises ForeignTask."""
         branch = self.owner()
         branch.count += 1
         return f"{branch.prefix}{branch.count}"
 
+    def all_blocked(self) -> bool:
+        """Whether every branch waits for something that the handler itself cannot bring about."""
+        return self._main.blocked and all(branch.blocked for branch in (self._tasks or {}).values())
+
+    def idle(self, wait: "Wait | None" = None) -> AbstractAsyncContextManager[None]:
+        """For the body of the ``with``, the running branch waits for ``wait``, or (None) for its own branches."""
+        return nullcontext() if self.pause is None else self.pause(wait)
+
     def start(self, path: str, index: int, work: Awaitable[T]) -> "asyncio.Task[T]":
         """Run ``work`` as branch ``index`` of the operation at ``path``."""
         task = asyncio.ensure_future(_as_coroutine(work))
         if self._tasks is None:
             self._tasks = {}
-        self._tasks[task] = _Branch(f"{path}.{letters(index)}.")
+        self._tasks[task] = Branch(f"{path}.{letters(index)}.")
         task.add_done_callback(self._forget)
         return task
 
     def _forget(self, task: "asyncio.Task[Any]") -> None:
         if self._tasks is not None:
             self._tasks.pop(task, None)
+        if self.on_ended is not None:
+            self.on_ended()
 
 
 def letters(index: int) -> str:
@@ -111,7 +135,8 @@ def gather(branches: Branches, work: Sequence[Awaitable[T]]) -> Coroutine[Any, A
         if not tasks:
             return []
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            async with branches.idle():
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             failed = [task for task in tasks if task in done and not task.cancelled() and task.exception()]
             if failed:
                 failed[0].result()
@@ -135,67 +160,3 @@ class GroupOutcome:
     def succeeded(self) -> bool:
         """Whether it returned."""
         return self.error is None and not self.cancelled
-
-
-class Group:
-    """Calls that run together until enough have succeeded. Outcomes are in the order of the calls."""
-
-    def __init__(self, ctx: "Context", branches: Branches, *, quorum: int | None, timeout_s: float | None) -> None:
-        if quorum is not None and quorum < 1:
-            raise ValueError(f"quorum is {quorum}, expected 1 or more")
-        self._ctx = ctx
-        self._branches = branches
-        self._quorum = quorum
-        self._timeout_s = timeout_s
-        self._path = branches.next_path()
-        self._tasks: list[asyncio.Task[Any]] = []
-        self.outcomes: list[GroupOutcome] = []
-
-    def call(self, handler: "Handler[In, Any]", message: In) -> None:
-        """Add a durable child."""
-        self.start(self._ctx.call(handler, message))
-
-    def ask(self, handler: "Handler[In, Any]", message: In) -> None:
-        """Add a low-latency request."""
-        self.start(self._ctx.ask(handler, message))
-
-    def start(self, work: Awaitable[Any]) -> None:
-        """Add anything else that ``ctx`` offers."""
-        self._tasks.append(self._branches.start(self._path, len(self._tasks), work))
-
-    @property
-    def values(self) -> list[Any]:
-        """What the successful members returned, in the order of the calls."""
-        return [outcome.value for outcome in self.outcomes if outcome.succeeded]
-
-    async def __aenter__(self) -> "Group":
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if error is None:
-                await self._wait()
-        finally:
-            await settle([task for task in self._tasks if not task.done()])
-            self.outcomes = [self._outcome(index, task) for index, task in enumerate(self._tasks)]
-
-    async def _wait(self) -> None:
-        loop = asyncio.get_running_loop()
-        end = None if self._timeout_s is None else loop.time() + self._timeout_s
-        waiting = set(self._tasks)
-        succeeded = 0
-        while waiting and (self._quorum is None or succeeded < self._quorum):
-            left = None if end is None else max(0.0, end - loop.time())
-            done, waiting = await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            if not done:
-                return
-            succeeded += sum(1 for task in done if not task.cancelled() and task.exception() is None)
-
-    def _outcome(self, index: int, task: "asyncio.Task[Any]") -> GroupOutcome:
-        path = f"{self._path}.{letters(index)}"
-        if task.cancelled():
-            return GroupOutcome(path, cancelled=True)
-        error = task.exception()
-        return GroupOutcome(path, error=error) if error else GroupOutcome(path, value=task.result())

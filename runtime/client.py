@@ -3,21 +3,25 @@
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from antiphon.runtime.agent import Handler, In, Out
-from antiphon.runtime.delivery.outcome import await_result, read_result, store_result, value_of
+from antiphon.runtime.delivery.outcome import await_result, read_result, value_of
 from antiphon.runtime.delivery.payload import encode
 from antiphon.runtime.policies.chain import Operation, OperationKind, Scope
-from antiphon.schemas import subjects
+from antiphon.runtime.policies.limits import check_budget, deadline_of
 from antiphon.schemas.identity import check_topic, derived_id, new_id
 from antiphon.schemas.message import Message
-from antiphon.schemas.task import Progress, Restarted, TaskResult, TaskState, Token
+from antiphon.schemas.schedule import Missed, Schedule
+from antiphon.schemas.task import Position, TaskResult
 
 if TYPE_CHECKING:
     from antiphon.runtime.bus.base import Bus
+    from antiphon.runtime.delivery.following import Following
     from antiphon.runtime.host import Host
     from antiphon.runtime.models.registry import ModelRegistry
+    from antiphon.runtime.patterns.schedule_book import ScheduleBook
     from antiphon.runtime.settings import Settings
 
 D = TypeVar("D", bound=Message)
@@ -59,7 +63,14 @@ class TaskHandle(Generic[Out]):
 
     async def cancel(self) -> bool:
         """Stop the task: its terminal record first, then the signal. False if it had ended before."""
-        return await cancel_task(self._host, self.id)
+        return await self._host.cancel(self.id)
+
+
+class _Limits(NamedTuple):
+    deadline_unix_ms: int | None
+    labels: Mapping[str, str]
+    budget: Mapping[str, float]
+    priority: int
 
 
 class Client:
@@ -81,6 +92,7 @@ class Client:
         *,
         timeout_s: float = 30.0,
         labels: Mapping[str, str] | None = None,
+        budget: Mapping[str, float] | None = None,
     ) -> Out:
         """Ask an agent and wait: quick, typed, not durable.
 
@@ -89,7 +101,8 @@ class Client:
             DeadlineExceeded: no answer in ``timeout_s``.
             AntiphonError: whatever the handler raised, by type; a foreign exception as HandlerFailed.
         """
-        operation = self._operation(OperationKind.ASK, handler, message, new_id(), timeout_s, labels)
+        limits = self._limits(timeout_s, labels, budget)
+        operation = self._operation(OperationKind.ASK, handler, message, new_id(), limits)
         value: Out = (await self._host.perform(operation)).value
         return value
 
@@ -101,17 +114,23 @@ class Client:
         idempotency_key: str | None = None,
         timeout_s: float | None = None,
         labels: Mapping[str, str] | None = None,
+        budget: Mapping[str, float] | None = None,
         priority: int = 0,
+        version: str | None = None,
     ) -> TaskHandle[Out]:
         """Store durable work. When this returns the task cannot be lost.
 
         ``idempotency_key``: the same key for the same handler is the same task. ``timeout_s`` is the task's own
-        deadline, not how long this call waits.
+        deadline, not how long this call waits. ``budget`` bounds the whole run, whatever it calls: ``tokens``, ``usd``,
+        ``steps``, ``wall_s``. ``version``: of the agent's code that must do it, one that is alive; None: any.
 
         Raises:
-            UnknownAgent, UnknownHandler: nobody has ever served it.
+            UnknownAgent, UnknownHandler: nobody serves it.
+            VersionMismatch: no node serves it in that version, naming those that are alive.
+            ConfigurationError: a budget that is none of these, or a version of a keyed handler.
             MessageTooLarge, BusUnavailable: it was not stored.
         """
+        limits = self._limits(timeout_s, labels, budget, priority)
         run = new_id()
         if idempotency_key is None:
             task = run
@@ -120,34 +139,65 @@ class Client:
             # The stream itself removes duplicates for two minutes only; the outcome is there as long as results are.
             if await read_result(self._host.bus, self._host.tenant, task) is not None:
                 return TaskHandle(self._host, task, run, handler)
-        await self._submit(handler, message, task, run, timeout_s, labels, priority)
+        await self._submit(handler, message, task, run, limits, version)
         return TaskHandle(self._host, task, run, handler)
 
-    async def stream(
+    def stream(
         self,
         handler: Handler[In, Out],
         message: In,
         *,
         timeout_s: float | None = None,
         labels: Mapping[str, str] | None = None,
-    ) -> AsyncGenerator[Token | Progress | Restarted | Done[Out], None]:
-        """Submit and see what the handler emits as it comes, then the typed result.
+        budget: Mapping[str, float] | None = None,
+    ) -> "Following[Done[Out]]":
+        """Submit and see what the handler emits as it comes (``Token``, ``Progress``), then the typed result.
 
-        After ``Restarted`` what was shown before is void: the worker died or failed, and another attempt begins.
+        After ``Restarted`` what was shown before is void from its ``n`` on: the worker died or failed, and another
+        attempt begins. A ``Gap`` says that this reader missed something, which no node has any more. The iterator has
+        the ``task`` and the ``position`` with which ``follow`` goes on after a break.
 
-        Raises:
+        Raises (from the iterator):
             AntiphonError: as ``submit`` and ``TaskHandle.result``.
         """
-        from antiphon.runtime.delivery.following import follow
+        from antiphon.runtime.delivery.following import Following
 
-        task = new_id()
-        async with follow(self._host.bus, self._host.clock, self._host.tenant, task) as events:
-            await self._submit(handler, message, task, task, timeout_s, labels, 0)
-            async for event in events:
-                if isinstance(event, TaskResult):
-                    yield Done(value_of(event, handler.output).value, run=task)
-                else:
-                    yield event
+        host, task = self._host, new_id()
+        limits = self._limits(timeout_s, labels, budget)
+        return Following(
+            host.bus,
+            host.clock,
+            host.tenant,
+            task,
+            begin=lambda: self._submit(handler, message, task, task, limits),
+            finish=lambda result: Done(value_of(result, handler.output).value, run=task),
+        )
+
+    def follow(
+        self, task_id: str, handler: Handler[Any, Out], *, after: tuple[int, int] = (0, 0)
+    ) -> "Following[Done[Out]]":
+        """See a task of ``handler`` from wherever one is: the events of ``stream`` behind a ``position``.
+
+        What was shown before comes from the nodes, which keep the newest of it until some seconds after the end; the
+        result is there as long as results are kept.
+
+        Raises (from the iterator):
+            UnknownTask: there is no trace of it.
+            AntiphonError: as ``TaskHandle.result``.
+        """
+        from antiphon.runtime.delivery.following import Following
+        from antiphon.runtime.delivery.task_status import find_task
+
+        host = self._host
+        return Following(
+            host.bus,
+            host.clock,
+            host.tenant,
+            task_id,
+            begin=lambda: find_task(host.bus, host.tenant, task_id),
+            finish=lambda result: Done(value_of(result, handler.output).value, run=result.run or task_id),
+            after=Position(*after),
+        )
 
     async def publish(self, topic: str, message: Message) -> None:
         """Store an event; every agent with ``@agent.on(topic)`` gets it. Raises InvalidName, BusError."""
@@ -163,61 +213,111 @@ class Client:
             )
         )
 
+    async def schedule(
+        self,
+        name: str,
+        handler: Handler[In, Any],
+        message: In,
+        *,
+        every: float | str | None = None,
+        cron: str | None = None,
+        start: datetime | None = None,
+        missed: str = Missed.LATEST,
+    ) -> Schedule:
+        """Submit ``message`` again and again, until ``unschedule``; each tick is one task, whatever nodes there are.
+
+        Either ``every`` (seconds or ``"1h"``, from ``start`` or from now) or ``cron`` (five fields, in UTC:
+        ``"0 8 * * 1-5"``). Of ticks that passed while no node ran, ``missed="latest"`` makes up for the newest and
+        ``"skip"`` for none. The handler finds ``schedule`` and ``tick`` (its time) in ``ctx.labels``. A schedule of
+        that name is changed; saying the same again changes nothing.
+
+        Raises:
+            UnknownAgent, UnknownHandler: nobody has ever served it.
+            ConfigurationError: a name or time that cannot be.
+            BusError: it was not stored.
+        """
+        from antiphon.runtime.patterns.schedule_book import work_of
+
+        directory = self._host.directory
+        if not await directory.serves(handler.address):
+            raise await directory.nobody(handler.address, durable=True)
+        work = work_of(handler, message)
+        return await (await self._book()).add(name, work, every=every, cron=cron, start=start, missed=missed)
+
+    async def unschedule(self, name: str) -> bool:
+        """Let no more ticks come; what they began goes on. False if there was no such schedule. Raises BusError."""
+        return await (await self._book()).remove(name)
+
+    async def schedules(self) -> list[Schedule]:
+        """The schedules, by name. Raises BusError."""
+        return await (await self._book()).all()
+
+    async def cancel(self, task_id: str) -> bool:
+        """Stop a task, queued, running or parked; False if it had ended before.
+
+        Raises:
+            UnknownTask: there is no trace of it.
+        """
+        from antiphon.runtime.delivery.task_status import find_task
+
+        await find_task(self._host.bus, self._host.tenant, task_id)
+        return await self._host.cancel(task_id)
+
     async def _submit(
         self,
         handler: Handler[In, Out],
         message: In,
         task: str,
         run: str,
-        timeout_s: float | None,
-        labels: Mapping[str, str] | None,
-        priority: int,
+        limits: "_Limits",
+        version: str | None = None,
     ) -> None:
-        operation = self._operation(OperationKind.SUBMIT, handler, message, run, timeout_s, labels, priority)
+        operation = self._operation(OperationKind.SUBMIT, handler, message, run, limits)
         operation.request = (handler, task)
+        operation.version = version or ""
         await self._host.perform(operation)
 
-    def _operation(
+    async def _book(self) -> "ScheduleBook":
+        from antiphon.runtime.patterns.schedule_book import ScheduleBook
+
+        return await ScheduleBook.open(self._host.bus, self._host.clock, self._host.tenant)
+
+    def _limits(
         self,
-        kind: OperationKind,
-        handler: Handler[In, Out],
-        message: In,
-        run: str,
         timeout_s: float | None,
         labels: Mapping[str, str] | None,
+        budget: Mapping[str, float] | None,
         priority: int = 0,
+    ) -> "_Limits":
+        checked = check_budget(budget or {})
+        now_ms = self._host.clock.unix_ns() // 1_000_000
+        ends = (deadline_of(checked, now_ms), None if timeout_s is None else now_ms + int(timeout_s * 1000))
+        deadline = min((end for end in ends if end is not None), default=None)
+        return _Limits(deadline, labels or {}, checked, priority)
+
+    def _operation(
+        self, kind: OperationKind, handler: Handler[In, Out], message: In, run: str, limits: "_Limits"
     ) -> Operation:
-        deadline = None
-        if timeout_s is not None:
-            deadline = self._host.clock.unix_ns() // 1_000_000 + int(timeout_s * 1000)
         return Operation(
             kind=kind,
             path=self._path(),
             target=str(handler.address),
             scope=Scope(
-                tenant=self._host.tenant, run=run, deadline_unix_ms=deadline, labels=labels or {}, priority=priority
+                tenant=self._host.tenant,
+                run=run,
+                deadline_unix_ms=limits.deadline_unix_ms,
+                labels=limits.labels,
+                budget=limits.budget,
+                priority=limits.priority,
             ),
             body=encode(message),
             request=handler,
-            deadline_unix_ms=deadline,
+            deadline_unix_ms=limits.deadline_unix_ms,
         )
 
     def _path(self) -> str:
         self._count += 1
         return str(self._count)
-
-
-async def cancel_task(host: "Host", task: str) -> bool:
-    """Write the cancelled record, then tell whoever runs the task; False if it had ended before."""
-    now_ms = host.clock.unix_ns() // 1_000_000
-    stopped = await store_result(
-        host.bus,
-        host.tenant,
-        TaskResult(task=task, state=TaskState.CANCELLED, attempts=0, started_unix_ms=now_ms, finished_unix_ms=now_ms),
-    )
-    if stopped:
-        await host.bus.publish(subjects.control(host.tenant, "task", task), b"")
-    return stopped
 
 
 def connect(

@@ -1,19 +1,27 @@
 """The composition root: from settings to a Host, for nodes, clients and the console alike."""
 
 import os
+import random
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from antiphon.runtime.approvals import Approvals
 from antiphon.runtime.bus.base import Bus
 from antiphon.runtime.bus.connect import open_bus
 from antiphon.runtime.bus.topology import ensure_streams
 from antiphon.runtime.clock import Clock, SystemClock
+from antiphon.runtime.delivery.cancel import Canceller
+from antiphon.runtime.delivery.parking import Parking
 from antiphon.runtime.delivery.transport import Transport
 from antiphon.runtime.directory import Directory
 from antiphon.runtime.host import Host
 from antiphon.runtime.models.registry import ModelRegistry
+from antiphon.runtime.policies.budget import BudgetInterceptor
 from antiphon.runtime.policies.chain import build
 from antiphon.runtime.policies.deadline import DeadlineInterceptor
+from antiphon.runtime.policies.intent import IntentInterceptor
+from antiphon.runtime.policies.journal import JournalInterceptor
+from antiphon.runtime.policies.ledger import Ledger
 from antiphon.runtime.policies.trace import TraceInterceptor
 from antiphon.runtime.settings import Settings
 from antiphon.runtime.telemetry.feed import Sink
@@ -52,7 +60,7 @@ async def open_host(
         clock = clock or SystemClock()
         if bus is None:
             token = settings.nats_token.get_secret_value() if settings.nats_token is not None else None
-            bus = await open_bus(settings.nats_url, token, settings.home, name=node)
+            bus = await open_bus(settings.nats_url, token, settings.home, name=node, durability=settings.durability)
             stack.push_async_callback(bus.close)
         await ensure_streams(bus)
         telemetry_subject = subjects.telemetry(settings.tenant, node)
@@ -77,9 +85,29 @@ async def open_host(
             stack.push_async_callback(models.close)
         directory = await Directory.open(bus, settings.tenant)
         content_hash = await deployment_hash(bus)
+        parking = await Parking.open(bus, settings.tenant)
+        approvals = Approvals(bus, clock, settings.tenant, parking.wake)
+        cancel = Canceller(bus, clock, parking, settings.tenant, result_ttl_s=settings.result_ttl_s)
+        ledger = Ledger(bus, rng=random.Random(new_id()))
+        max_body = settings.max_body_mb * 1024 * 1024
         perform = build(
-            [TraceInterceptor(telemetry, content_hash, node), DeadlineInterceptor(clock)],
-            Transport(bus, directory, models, clock, capture_content=settings.capture_content),
+            [
+                JournalInterceptor(bus, clock),
+                TraceInterceptor(telemetry, content_hash, node),
+                DeadlineInterceptor(clock),
+                BudgetInterceptor(ledger, settings.models),
+                IntentInterceptor(clock),
+            ],
+            Transport(
+                bus,
+                directory,
+                models,
+                clock,
+                approvals,
+                cancel,
+                capture_content=settings.capture_content,
+                max_body=max_body,
+            ),
         )
         yield Host(
             node=node,
@@ -91,5 +119,12 @@ async def open_host(
             directory=directory,
             content_hash=content_hash,
             perform=perform,
+            parking=parking,
+            approvals=approvals,
+            cancel=cancel,
+            ledger=ledger,
             default_model=settings.default_model,
+            result_ttl_s=settings.result_ttl_s,
+            replay_window_s=settings.replay_window_s,
+            max_body=max_body,
         )

@@ -1,35 +1,46 @@
 """What a handler is given: the one door to peers, models, tools, state, time and randomness."""
 
+import json
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from pydantic import BaseModel, TypeAdapter
 
 from antiphon.runtime.agent import Agent, Handler
-from antiphon.runtime.branches import Branches, Group, gather
-from antiphon.runtime.delivery.payload import encode
-from antiphon.runtime.errors import ConfigurationError
+from antiphon.runtime.branches import Branches, gather
+from antiphon.runtime.decision import Decision, OnTimeout, decision_of, question
+from antiphon.runtime.delivery.payload import decode, encode
+from antiphon.runtime.durations import seconds
+from antiphon.runtime.errors import ConfigurationError, NotDurable
+from antiphon.runtime.group import Group
 from antiphon.runtime.host import Host
 from antiphon.runtime.lineage import Lineage
-from antiphon.runtime.policies.chain import Operation, OperationKind, Outcome, Scope
+from antiphon.runtime.policies.chain import Happened, Operation, OperationKind, Outcome, Scope
+from antiphon.runtime.steps import step_of
 from antiphon.runtime.telemetry import attributes as names
 from antiphon.runtime.tool import Tool
-from antiphon.schemas.identity import check_topic
+from antiphon.schemas.identity import check_topic, derived_id, new_id
 from antiphon.schemas.message import Message
+from antiphon.schemas.parking import Wait, WaitKind
 from antiphon.schemas.task import Effect, Progress, Token
 
 if TYPE_CHECKING:
     import structlog
 
     from antiphon.runtime.delivery.streaming import Emitter
+    from antiphon.runtime.delivery.task_run import TaskRun
     from antiphon.runtime.model import Model
     from antiphon.runtime.state import State
 
 In = TypeVar("In", bound=Message)
 Out = TypeVar("Out", bound=Message)
+M = TypeVar("M", bound=Message)
 T = TypeVar("T")
 P = ParamSpec("P")
+
+SHORT_SLEEP_S = 2.0  # what an ask may sleep: nothing waits longer without being durable
 
 
 class Context:
@@ -40,10 +51,17 @@ class Context:
     Using it from an asyncio task that ``ctx`` did not start raises ForeignTask.
     """
 
-    __slots__ = ("_agent", "_branches", "_emitter", "_host", "_input", "_lineage", "_random", "scope")
+    __slots__ = ("_agent", "_branches", "_emitter", "_host", "_input", "_lineage", "scope", "task_run")
 
     def __init__(
-        self, host: Host, agent: Agent, scope: Scope, *, input: bytes = b"", emitter: "Emitter | None" = None
+        self,
+        host: Host,
+        agent: Agent,
+        scope: Scope,
+        *,
+        input: bytes = b"",
+        emitter: "Emitter | None" = None,
+        task_run: "TaskRun | None" = None,
     ) -> None:
         self._host = host
         self._agent = agent
@@ -51,8 +69,10 @@ class Context:
         self._emitter = emitter
         self._branches = Branches()
         self._lineage: Lineage | None = None
-        self._random: random.Random | None = None
         self.scope = scope
+        self.task_run = task_run
+        if task_run is not None:
+            task_run.watch(self._branches)
 
     @property
     def host(self) -> Host:
@@ -73,7 +93,7 @@ class Context:
 
     @property
     def attempt(self) -> int:
-        """1 the first time this message is tried."""
+        """1 the first time this message is tried; a drained node and a wake-up begin no new attempt."""
         return self.scope.attempt
 
     @property
@@ -91,16 +111,31 @@ class Context:
         """What the run may use, by name; travels to everything this causes."""
         return self.scope.budget
 
+    @property
+    def key(self) -> str:
+        """Of a keyed handler: whose messages run one at a time and in order. Else empty."""
+        return self.task_run.key if self.task_run is not None else ""
+
     def now(self) -> float:
-        """Seconds since the epoch."""
+        """Seconds since the epoch; in durable work the same in every attempt."""
+        return self._drawn("now", self.clock_s())
+
+    def clock_s(self) -> float:
+        """Seconds since the epoch by the node's clock, different in every attempt: for waits, not for decisions."""
         return self._host.clock.unix_ns() / 1e9
+
+    def end_s(self, path: str, timeout_s: float) -> float:
+        """When the time of the operation at ``path`` is up: the same in every attempt."""
+        end_s = self.clock_s() + timeout_s
+        return end_s if self.task_run is None else self.task_run.draw(f"{path}~", "end", end_s)
 
     @property
     def random(self) -> random.Random:
-        """Random numbers; the same task draws the same ones on every attempt."""
-        if self._random is None:
-            self._random = random.Random(f"{self.scope.task or self.scope.run}:{self._agent.name}")
-        return self._random
+        """Random numbers; the same branch of the same task draws the same ones in every attempt."""
+        branch = self._branches.owner()
+        if branch.random is None:
+            branch.random = random.Random(f"{self.scope.task or self.scope.run}:{self._agent.name}:{branch.prefix}")
+        return branch.random
 
     @property
     def log(self) -> "structlog.stdlib.BoundLogger":
@@ -125,18 +160,31 @@ class Context:
         return self._peer(OperationKind.ASK, handler, message, timeout_s)
 
     def call(
-        self, handler: Handler[In, Out], message: In, *, timeout_s: float | None = None
+        self, handler: Handler[In, Out], message: In, *, timeout_s: float | None = None, version: str | None = None
     ) -> Coroutine[Any, Any, Out]:
         """Have a peer do durable work and wait for its one outcome: stored, redelivered after a crash.
 
         The child's id derives from this task and the operation's path, so another attempt of this task finds
-        the same child.
+        the same child. ``version``: of the peer's code that must do it, one that is alive; None: any.
+
+        Raises:
+            UnknownAgent, UnknownHandler: nobody serves it.
+            VersionMismatch: no node serves it in that version.
+            TaskDead, TaskCancelled, DeadlineExceeded, AntiphonError: how the child ended, by type.
+        """
+        return self._peer(OperationKind.CALL, handler, message, timeout_s, version or "")
+
+    def submit(self, handler: Handler[In, Out], message: In) -> Coroutine[Any, Any, str]:
+        """Have a peer do durable work and go on: its task id. The work is detached, it may outlive this task.
 
         Raises:
             UnknownAgent, UnknownHandler: nobody has ever served it.
-            TaskDead, TaskCancelled, DeadlineExceeded, AntiphonError: how the child ended, by type.
         """
-        return self._peer(OperationKind.CALL, handler, message, timeout_s)
+        operation = self.operation(OperationKind.SUBMIT, str(handler.address), encode(message))
+        parts = (self.scope.task, operation.path) if self.scope.task else (self.scope.run, operation.key)
+        operation.request = (handler, derived_id("detached", *parts))
+        operation.restore = json.loads
+        return self._value(operation)
 
     def publish(self, topic: str, message: Message) -> Coroutine[Any, Any, None]:
         """Store an event; every agent with ``@agent.on(topic)`` gets it. Raises InvalidName, BusError."""
@@ -161,13 +209,19 @@ class Context:
         Readers are those of ``client.stream``; without one it costs a message to nobody. In an ask nothing
         is shown, because nobody can listen.
         """
-        self._branches.owner()
+        branch = self._branches.owner()
+        if self._emitter is None or (self.task_run is not None and self.task_run.is_replaying(branch)):
+            return
+        if isinstance(value, str):
+            await self._emitter.emit(Token(text=value))
+        else:
+            plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else dict(value)
+            await self._emitter.emit(Progress(value=plain))
+
+    async def show(self, text: str) -> None:
+        """Show what a model says: it says it once, whatever attempt this is."""
         if self._emitter is not None:
-            if isinstance(value, str):
-                await self._emitter.emit(Token(text=value))
-            else:
-                plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else dict(value)
-                await self._emitter.emit(Progress(value=plain))
+            await self._emitter.emit(Token(text=text))
 
     # --- models, tools, effects, state --------------------------------------------------------------
 
@@ -181,8 +235,11 @@ class Context:
     def tool(self, tool: Tool[P, T], *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
         """Run a tool of this agent.
 
+        A tool that declares ``idempotency_key: str = ""`` is given one; see ``run``.
+
         Raises:
             ConfigurationError: the agent was not given this tool, or its result is not JSON.
+            InDoubt: it writes, takes no key, and an earlier attempt may have run it.
         """
         if self._agent.tools.get(tool.name) is not tool:
             known = ", ".join(sorted(self._agent.tools)) or "none"
@@ -190,13 +247,13 @@ class Context:
                 f"agent {self._agent.name!r} has no tool {tool.name!r} (it has {known}): add it to tools=[…]"
             )
         arguments = tool.arguments(args, kwargs)
-        operation = self.operation(
-            OperationKind.TOOL,
-            tool.name,
-            _json(f"arguments of tool {tool.name}", arguments),
-            effect=tool.effect,
-            request=lambda: tool.function(*args, **kwargs),
-        )
+        body = _json(f"arguments of tool {tool.name}", arguments)
+        operation = self.operation(OperationKind.TOOL, tool.name, body, effect=tool.effect)
+        function: Callable[..., Awaitable[Any]] = tool.function
+        key = {tool.KEY: operation.key} if tool.takes_key else {}
+        operation.request = lambda: function(*args, **{**kwargs, **key})
+        operation.unkeyed = tool.effect is Effect.WRITE and not tool.takes_key
+        operation.restore = tool.restore
         operation.attributes[names.GENAI_OPERATION] = "execute_tool"
         operation.attributes[names.GENAI_TOOL_NAME] = tool.name
         operation.attributes[names.DETERMINISTIC] = tool.effect is Effect.PURE
@@ -205,10 +262,86 @@ class Context:
         return self._value(operation)
 
     def run(
-        self, step: str, function: Callable[[], Awaitable[T]], *, effect: str = Effect.WRITE
+        self,
+        step: str,
+        function: Callable[[], Awaitable[T]] | Callable[[str], Awaitable[T]],
+        *,
+        effect: str = Effect.WRITE,
+        resolve: Callable[[str], Awaitable[Happened | None]] | None = None,
     ) -> Coroutine[Any, Any, T]:
-        """Run a function with an outside effect under a name; what it returns must be JSON."""
-        return self._value(self.operation(OperationKind.RUN, step, b"", effect=Effect(effect), request=function))
+        """Run a function with an outside effect under a name; what it returns must be JSON.
+
+        A function with a parameter is given the operation's idempotency key, the same in every attempt, to pass on
+        to whatever it writes to; it may be run again after a crash. One that writes and takes none never is: if it
+        had begun, ``resolve`` (given the key; ``Happened(value)`` or None) says what became of it, or the task stops
+        as InDoubt. In durable work the value has been through JSON; a return annotation gives it its type back.
+        """
+        operation = self.operation(OperationKind.RUN, step, b"", effect=Effect(effect))
+        shape = step_of(function)
+        given: tuple[Any, ...] = (operation.key,) if shape.takes_key else ()
+        operation.request = lambda: function(*given)
+        operation.unkeyed = operation.effect is Effect.WRITE and not shape.takes_key
+        operation.resolve = resolve
+        operation.restore = shape.restore
+        return self._value(operation)
+
+    # --- waiting ------------------------------------------------------------------------------------
+
+    def sleep(self, duration: float | str) -> Coroutine[Any, Any, None]:
+        """Wait for so many seconds, or ``"90s"``, ``"2h"``, ``"3d"``, through every restart.
+
+        A long sleep costs no slot and no memory: the task is parked.
+
+        Raises:
+            NotDurable: a long sleep in an ask.
+        """
+        length_s = seconds("sleep", duration)
+        if self.task_run is None and length_s > SHORT_SLEEP_S:
+            raise NotDurable(
+                f"ctx.sleep for {length_s:g} s in an ask: an ask may sleep {SHORT_SLEEP_S:g} s; "
+                "submit the work or reach it with ctx.call"
+            )
+        operation = self.operation(OperationKind.SLEEP, "sleep", b"%r" % length_s, effect=Effect.PURE)
+        until_s = self.end_s(operation.path, length_s)
+        operation.request = Wait(kind=WaitKind.TIME, path=operation.path, until_unix_ms=int(until_s * 1000))
+        return self._nothing(operation)
+
+    def approve(
+        self,
+        proposal: M,
+        *,
+        to: str = "",
+        timeout: float | str | None = None,
+        on_timeout: OnTimeout = "reject",
+    ) -> Coroutine[Any, Any, Decision[M]]:
+        """Ask a person: approved or not, and the proposal as they left it. Waits days without slot or memory.
+
+        ``to`` says who should answer, such as ``role:ops``. After ``timeout`` (seconds or ``"2d"``) it counts as
+        rejected or approved, or raises (``"fail"``).
+
+        Raises:
+            NotDurable: in an ask.
+            DeadlineExceeded: nobody answered in time and ``on_timeout`` is ``"fail"``.
+        """
+        if self.task_run is None:
+            raise NotDurable("ctx.approve in an ask: only durable work can wait for a person; use submit or ctx.call")
+        operation = self.operation(OperationKind.APPROVE, proposal.message_name, encode(proposal))
+        end_s = None if timeout is None else self.end_s(operation.path, seconds("timeout", timeout))
+        operation.request = question(
+            self.scope,
+            self.task_run.journal.owner.handler,
+            operation,
+            proposal,
+            to,
+            end_s,
+            on_timeout,
+            self._host.clock.unix_ns() // 1_000_000,
+        )
+        self.task_run.approvals[operation.request.approval.id] = operation.path
+        return self._decided(operation, type(proposal))
+
+    async def _decided(self, operation: Operation, type_: type[M]) -> Decision[M]:
+        return decision_of((await self.perform(operation)).body, type_, operation.request.on_timeout)
 
     @property
     def state(self) -> "State":
@@ -220,29 +353,59 @@ class Context:
     # --- one operation ------------------------------------------------------------------------------
 
     def _peer(
-        self, kind: OperationKind, handler: Handler[In, Out], message: In, timeout_s: float | None
+        self,
+        kind: OperationKind,
+        handler: Handler[In, Out],
+        message: In,
+        timeout_s: float | None,
+        version: str = "",
     ) -> Coroutine[Any, Any, Out]:
         operation = self.operation(kind, str(handler.address), encode(message), request=handler)
+        operation.version = version
         if timeout_s is not None:
-            limit = self._host.clock.unix_ns() // 1_000_000 + int(timeout_s * 1000)
-            deadline = operation.deadline_unix_ms
+            end_s = self.clock_s() + timeout_s if kind is OperationKind.ASK else self.end_s(operation.path, timeout_s)
+            limit, deadline = int(end_s * 1000), operation.deadline_unix_ms
             operation.deadline_unix_ms = limit if deadline is None else min(limit, deadline)
+        operation.restore = partial(decode, handler.output)
         return self._value(operation)
+
+    async def cancel_children(self, tasks: Iterable[str]) -> None:
+        """Stop children that nobody waits for any more. Raises BusError."""
+        for task in tasks:
+            await self._host.cancel(task)
+            if self.task_run is not None:
+                self.task_run.children.discard(task)
+
+    async def forget_approvals(self, prefixes: tuple[str, ...]) -> None:
+        """Withdraw the questions asked under these paths: nobody waits for an answer any more. Raises BusError."""
+        if self.task_run is not None:
+            asked = self.task_run.approvals
+            cut = [id for id, path in asked.items() if path.startswith(prefixes)]
+            await self._host.approvals.forget(cut)
+            for id in cut:
+                del asked[id]
+
+    def _drawn(self, what: str, value: float) -> float:
+        path = self._branches.next_path()
+        return value if self.task_run is None else self.task_run.draw(path, what, value)
 
     def operation(
         self, kind: OperationKind, target: str, body: bytes, *, effect: Effect = Effect.WRITE, request: Any = None
     ) -> Operation:
         """Number an operation; its place is fixed now, whenever it runs."""
         path = self._branches.next_path()
+        scope = self.scope
         operation = Operation(
             kind=kind,
             path=path,
             target=target,
-            scope=self.scope,
+            scope=scope,
             body=body,
             effect=effect,
             request=request,
-            deadline_unix_ms=self.scope.deadline_unix_ms,
+            deadline_unix_ms=scope.deadline_unix_ms,
+            task_run=self.task_run,
+            key=f"{scope.task}:{path}" if scope.task else f"{scope.run}:{new_id()}",
         )
         if self._host.telemetry.enabled:
             causes = self._lineage.causes(body) if self._lineage is not None else []
@@ -253,10 +416,11 @@ class Context:
     async def perform(self, operation: Operation) -> Outcome:
         """Send an operation through the chain and remember its result for lineage."""
         outcome = await self._host.perform(operation)
-        if operation.span is not None and outcome.body:
+        span = operation.span.span_id.hex() if operation.span is not None else operation.span_id
+        if span and outcome.body:
             if self._lineage is None:
                 self._lineage = Lineage(self._input)
-            self._lineage.record(operation.span.span_id.hex(), outcome.body)
+            self._lineage.record(span, outcome.body)
         return outcome
 
     async def _value(self, operation: Operation) -> Any:

@@ -19,7 +19,23 @@ AntiphonError
 │   ├── UnknownHandler        the agent has no such handler
 │   ├── HandlerFailed         the handler at the other end raised
 │   ├── ForeignTask           ``ctx`` used from an asyncio task it does not belong to
+│   ├── NotDurable            something that only a durable task can do
+│   ├── Diverged              the code no longer does what the task's journal says it did
+│   ├── InDoubt               a write without idempotency key may or may not have happened
+│   ├── VersionMismatch       no node serves the version of the agent that began the task
+│   ├── LeaseLost             another worker has taken the task over (retryable)
+│   ├── TaskParked            the task gave up its slot to wait (never seen by a caller)
+│   ├── NodeStopping          the node stopped or died while it held the work (retryable)
+│   ├── QuorumMissed          too few calls of a fan-out succeeded
+│   ├── RestartsExceeded      a supervisor gave up
+│   ├── NoRoute               a router has no flow for a label
 │   └── Busy                  the mailbox is full (retryable)
+├── UnknownTask               no trace of a task with that id
+├── UnknownLetter             no dead letter of that number, or it was settled before
+├── UnknownApproval           no approval with that id
+├── AlreadyAnswered           somebody has answered the approval, or its time has passed
+├── BudgetExceeded            the run has used up what it was given
+├── Stalled                   a program under virtual time cannot go on
 ├── DeadlineExceeded          the time the caller gave has passed
 ├── TaskCancelled             somebody stopped the task
 ├── TaskDead                  every attempt failed
@@ -130,6 +146,46 @@ class ForeignTask(AgentError):
     """``ctx`` was used from an asyncio task it does not belong to."""
 
 
+class NotDurable(AgentError):
+    """Something that only a durable task can do, such as waiting for a person."""
+
+
+class Diverged(AgentError):
+    """The code no longer does what the task's journal says it did; both operations are in the message."""
+
+
+class InDoubt(AgentError):
+    """A write without idempotency key began, and nothing says whether it happened: a person decides."""
+
+
+class VersionMismatch(AgentError):
+    """No node serves the version of the agent that began the task."""
+
+
+class LeaseLost(AgentError):
+    """Another worker has taken the task over: this one may do nothing more for it."""
+
+    retryable = True
+
+
+class TaskParked(AgentError):
+    """The task gave up its slot to wait. It ends the attempt, not the task; no caller ever sees it."""
+
+    retryable = True
+
+
+class QuorumMissed(AgentError):
+    """Too few calls of a fan-out succeeded; ``details`` have ``succeeded``, ``quorum`` and ``calls``."""
+
+
+class RestartsExceeded(AgentError):
+    """A supervisor gave up; ``details`` have ``child``, ``restarts``, ``within_s`` and the child's error ``type``."""
+
+
+class NoRoute(AgentError):
+    """A router has no flow for a label; ``details`` have ``label``."""
+
+
 class Busy(AgentError):
     """The mailbox is full."""
 
@@ -140,6 +196,30 @@ class NodeStopping(AgentError):
     """The node stopped or died while it held the work."""
 
     retryable = True
+
+
+class UnknownTask(AntiphonError):
+    """No trace of a task with that id."""
+
+
+class UnknownLetter(AntiphonError):
+    """No dead letter of that number, or it was redriven or dropped before."""
+
+
+class UnknownApproval(AntiphonError):
+    """No approval with that id."""
+
+
+class AlreadyAnswered(AntiphonError):
+    """Somebody has answered the approval, or its time has passed."""
+
+
+class BudgetExceeded(AntiphonError):
+    """The run has used up what it was given; ``details`` name the budget, the limit and what was used."""
+
+
+class Stalled(AntiphonError):
+    """A program under virtual time cannot go on, or does not end; the message names the tasks that wait, and where."""
 
 
 class DeadlineExceeded(AntiphonError):

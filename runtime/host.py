@@ -8,15 +8,22 @@ from antiphon.runtime.clock import Clock
 from antiphon.runtime.policies.chain import Next
 
 if TYPE_CHECKING:
+    from antiphon.runtime.approvals import Approvals
+    from antiphon.runtime.delivery.cancel import Canceller
+    from antiphon.runtime.delivery.parking import Parking
     from antiphon.runtime.directory import Directory
     from antiphon.runtime.models.registry import ModelRegistry
+    from antiphon.runtime.policies.ledger import Ledger
     from antiphon.runtime.telemetry.hashing import ContentHash
     from antiphon.runtime.telemetry.setup import Telemetry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """A node's or client's facilities. ``perform`` is the interceptor chain down to the transport."""
+    """A node's or client's facilities. ``perform`` is the interceptor chain down to the transport.
+
+    ``result_ttl_s``, ``replay_window_s`` and ``max_body`` (bytes) are those of the settings.
+    """
 
     node: str
     tenant: str
@@ -27,4 +34,11 @@ class Host:
     directory: "Directory"
     content_hash: "ContentHash"
     perform: Next
+    parking: "Parking"
+    approvals: "Approvals"
+    cancel: "Canceller"
+    ledger: "Ledger"
     default_model: str
+    result_ttl_s: float
+    replay_window_s: float
+    max_body: int

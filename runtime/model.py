@@ -1,12 +1,13 @@
 """``ctx.model``: a model call as one traced operation of a handler."""
 
 from collections.abc import Coroutine, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, overload
 
 from pydantic import ValidationError
 
 from antiphon.runtime.delivery.model_call import ModelCall
-from antiphon.runtime.delivery.payload import problems
+from antiphon.runtime.delivery.payload import decode, problems
 from antiphon.runtime.errors import DeadlineExceeded, InvalidOutput, InvalidRequest
 from antiphon.runtime.models.structured import message_of, output_schema
 from antiphon.runtime.policies.chain import Operation, OperationKind
@@ -142,13 +143,15 @@ class Model:
 
     def _operation(self, request: GenerateRequest | EmbedRequest, *, emit: bool) -> Operation:
         repeatable = isinstance(request, EmbedRequest) or _repeatable(request.sampling)
-        return self._ctx.operation(
+        operation = self._ctx.operation(
             OperationKind.MODEL,
             request.model,
             request.model_dump_json(exclude={"run", "task", "priority", "deadline_unix_ms"}).encode(),
             effect=Effect.PURE if repeatable else Effect.READ,
-            request=ModelCall(request=request, show=self._ctx.emit if emit else None),
+            request=ModelCall(request=request, show=self._ctx.show if emit else None),
         )
+        operation.restore = partial(decode, Embeddings if isinstance(request, EmbedRequest) else Reply)
+        return operation
 
 
 def _checked(options: SamplingOptions) -> Sampling:

@@ -20,6 +20,7 @@ from antiphon.runtime.errors import ConfigurationError, LoadError
 from antiphon.runtime.host import Host
 from antiphon.runtime.node import Node
 from antiphon.runtime.settings import Settings
+from antiphon.runtime.store.archive import Archiver
 from antiphon.runtime.store.query import Reader
 from antiphon.runtime.store.retention import Retention
 from antiphon.runtime.store.sqlite import Store
@@ -64,6 +65,9 @@ async def observatory(settings: Settings) -> AsyncGenerator[Observatory, None]:
         writer = StoreWriter(store, host.bus.streams, host.clock, live)
         writing = asyncio.create_task(writer.run())
         stack.push_async_callback(_end, writer, writing)
+        archiver = Archiver(store, host.bus, host.clock, replay_window_s=settings.replay_window_s)
+        archiving = asyncio.create_task(archiver.run())
+        stack.push_async_callback(_stop, archiving)
 
         async def directory() -> tuple[list[NodeCard], list[AgentCard]]:
             return await host.directory.nodes(), await host.directory.agents()
@@ -104,8 +108,12 @@ def console_token(home: Path) -> str:
 async def _end(writer: StoreWriter, writing: "asyncio.Task[None]") -> None:
     if not writing.done() and not await writer.settle(SETTLE_S):
         log.warning("telemetry_left_on_the_bus", after_s=SETTLE_S)
-    writing.cancel()
-    await asyncio.wait([writing])
+    await _stop(writing)
+
+
+async def _stop(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.wait([task])
 
 
 def _load(path: str) -> Agent:

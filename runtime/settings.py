@@ -19,6 +19,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, PrivateAttr, SecretStr, TypeAdapter, ValidationError, field_validator
 
+from antiphon.runtime.bus.durability import Durability
 from antiphon.runtime.errors import ConfigurationError
 from antiphon.runtime.models.setting import FORMS, ModelName, ModelSetting, OpenAISetting, anchored
 from antiphon.schemas.identity import check_name
@@ -39,6 +40,9 @@ class Settings(Value):
         description="nats://HOST:PORT (or tls, ws, wss): the server to use; without it, an embedded one",
     )
     nats_token: SecretStr | None = Field(default=None, description="text: the token of that server")
+    durability: Durability = Field(
+        default="fast", description="fast, safe or strict: what a confirmed append survives (docs/durability.md)"
+    )
     tenant: str = Field(default="default", description="1 to 64 characters of a-z, 0-9, _ and -: whose subjects to use")
     trace: float = Field(default=1.0, ge=0, le=1, description="a number from 0 to 1: the share of runs that are traced")
     capture_content: bool = Field(default=False, description="true or false: keep prompts and replies in traces")
@@ -51,6 +55,15 @@ class Settings(Value):
     )
     retention_days: float = Field(default=14.0, gt=0, description="a number above 0: days that traces are kept")
     retention_mb: int = Field(default=1024, ge=16, description="a whole number from 16: megabytes of traces kept")
+    max_body_mb: int = Field(
+        default=64, ge=1, description="a whole number from 1: megabytes that the body of one message may have"
+    )
+    result_ttl_s: int = Field(
+        default=86_400, ge=1, description="a whole number from 1: seconds that the outcome of a task is kept"
+    )
+    replay_window_s: int = Field(
+        default=3600, ge=1, description="a whole number from 1: seconds that finished work stays readable on the bus"
+    )
     default_model: ModelName = Field(
         default=BUILT_IN_MODEL, description="a name of a-z, 0-9, _ and -: the model of agents that name none"
     )

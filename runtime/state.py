@@ -1,6 +1,6 @@
 """``ctx.state``: what an agent keeps between messages, shared by its replicas."""
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -8,21 +8,22 @@ import msgspec
 from antiphon.runtime.delivery.payload import decode, encode
 from antiphon.runtime.errors import Conflict
 from antiphon.runtime.policies.chain import Operation, OperationKind
-from antiphon.schemas.identity import check_name
+from antiphon.schemas.identity import check_name, derived_id
 from antiphon.schemas.message import Message
 from antiphon.schemas.task import Effect
 
 if TYPE_CHECKING:
-    from antiphon.runtime.bus.base import Bucket
+    from antiphon.runtime.bus.base import Bucket, Entry
     from antiphon.runtime.context import Context
 
 M = TypeVar("M", bound=Message)
 BUCKET = "antiphon_state"
 TRIES = 16  # of an update against concurrent ones
+KEYS = 16  # writes of one value that are recognised when a crashed task repeats them
 
 
 class State:
-    """Named messages of one agent. Each method is one traced operation."""
+    """Named messages of one agent; in a keyed handler, of one key. Each method is one traced operation."""
 
     __slots__ = ("_agent", "_ctx")
 
@@ -32,23 +33,19 @@ class State:
 
     def get(self, name: str, type_: type[M]) -> Coroutine[Any, Any, M | None]:
         """The value, or None if it was never put. Raises InvalidMessage if it is not a ``type_``."""
+        operation = self._operation("get", name, Effect.READ)
         key = self._key(name)
 
         async def read() -> bytes:
-            entry = await (await self._bucket()).get(key)
-            return b"" if entry is None or entry.value is None else entry.value
+            return bytes(_stored(await (await self._bucket()).get(key)).value)
 
-        return self._decoded(self._operation("get", name, Effect.READ, read), type_)
+        operation.request = read
+        return self._decoded(operation, type_)
 
     def put(self, name: str, value: Message) -> Coroutine[Any, Any, None]:
         """Store the value, whatever was there."""
-        key, body = self._key(name), encode(value)
-
-        async def write() -> bytes:
-            await (await self._bucket()).put(key, body)
-            return b""
-
-        return self._done(self._operation("put", name, Effect.WRITE, write))
+        body = encode(value)
+        return self._done(self._write("put", name, lambda _: body))
 
     def update(self, name: str, type_: type[M], change: Callable[[M | None], M]) -> Coroutine[Any, Any, M]:
         """Replace the value by ``change(value)``, which may run again when another replica was faster.
@@ -56,32 +53,39 @@ class State:
         Raises:
             Conflict: others were faster every time.
         """
+
+        def changed(old: bytes) -> bytes:
+            return encode(change(decode(type_, old) if old else None))
+
+        return self._updated(self._write("update", name, changed, returns=True), type_)
+
+    def delete(self, name: str) -> Coroutine[Any, Any, None]:
+        """Forget the value. Idempotent."""
+        return self._done(self._write("delete", name, lambda _: b""))
+
+    def _write(self, verb: str, name: str, change: Callable[[bytes], bytes], *, returns: bool = False) -> Operation:
+        """A compare-and-set that happens once for its idempotency key, also after a crash before its entry."""
+        operation = self._operation(verb, name, Effect.WRITE)
         key = self._key(name)
 
         async def write() -> bytes:
             bucket = await self._bucket()
             for _ in range(TRIES):
                 entry = await bucket.get(key)
-                old = None if entry is None or entry.value is None else decode(type_, entry.value)
-                body = encode(change(old))
+                old = _stored(entry)
+                if operation.key in old.keys:
+                    return bytes(old.value) if returns else b""
+                body = change(bytes(old.value))
+                new = _Stored(msgspec.Raw(body or b"null"), (*old.keys, operation.key)[-KEYS:])
                 try:
-                    await bucket.put(key, body, revision=0 if entry is None else entry.revision)
+                    await bucket.put(key, msgspec.json.encode(new), revision=0 if entry is None else entry.revision)
                 except Conflict:
                     continue
-                return body
+                return body if returns else b""
             raise Conflict(f"state {name!r} of agent {self._agent!r} changed {TRIES} times under an update", name=name)
 
-        return self._updated(self._operation("update", name, Effect.WRITE, write), type_)
-
-    def delete(self, name: str) -> Coroutine[Any, Any, None]:
-        """Forget the value. Idempotent."""
-        key = self._key(name)
-
-        async def remove() -> bytes:
-            await (await self._bucket()).delete(key)
-            return b""
-
-        return self._done(self._operation("delete", name, Effect.WRITE, remove))
+        operation.request = write
+        return operation
 
     async def _decoded(self, operation: Operation, type_: type[M]) -> M | None:
         body = (await self._ctx.perform(operation)).body
@@ -97,7 +101,23 @@ class State:
         return await self._ctx.host.bus.buckets.open(BUCKET)
 
     def _key(self, name: str) -> str:
-        return f"{self._ctx.scope.tenant}.{self._agent}.{check_name('state', name)}"
+        check_name("state", name)
+        of_key = f".{derived_id(self._ctx.key)}" if self._ctx.key else ""
+        return f"{self._ctx.scope.tenant}.{self._agent}{of_key}.{name}"
 
-    def _operation(self, verb: str, name: str, effect: Effect, work: Callable[[], Awaitable[bytes]]) -> Operation:
-        return self._ctx.operation(OperationKind.STATE, verb, msgspec.json.encode(name), effect=effect, request=work)
+    def _operation(self, verb: str, name: str, effect: Effect) -> Operation:
+        return self._ctx.operation(OperationKind.STATE, verb, msgspec.json.encode(name), effect=effect)
+
+
+class _Stored(msgspec.Struct):
+    """A value in the bucket, and the idempotency keys of the last writes."""
+
+    value: msgspec.Raw
+    keys: tuple[str, ...] = ()
+
+
+def _stored(entry: "Entry | None") -> _Stored:
+    if entry is None or entry.value is None:
+        return _Stored(msgspec.Raw(b""))
+    found = msgspec.json.decode(entry.value, type=_Stored)
+    return found if bytes(found.value) != b"null" else _Stored(msgspec.Raw(b""), found.keys)

@@ -1,23 +1,35 @@
-"""Doubles for tests of agents: a whole system on the in-memory bus, without server, model or network."""
+"""Doubles for tests of agents: a system on the in-memory bus, without server, model, network or waiting."""
 
-import sys
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
+from contextlib import asynccontextmanager
 
 from antiphon.runtime.bus.memory import MemoryBus
 from antiphon.runtime.bus.memory_server import MemoryServer
 from antiphon.runtime.client import Client
-from antiphon.runtime.compose import open_host
+from antiphon.runtime.clock import Clock
+from antiphon.runtime.errors import Stalled
+from antiphon.runtime.memory_cluster import MemoryCluster, memory_cluster
 from antiphon.runtime.models.base import ModelInstance
-from antiphon.runtime.models.registry import ModelRegistry
 from antiphon.runtime.models.scripted import ScriptedModel
-from antiphon.runtime.node import Node
 from antiphon.runtime.settings import Settings
 from antiphon.runtime.system import System
 from antiphon.runtime.telemetry.feed import Sink
+from antiphon.runtime.virtual_time import ManualClock, VirtualClock, VirtualLoop, run_virtual, virtual_time
 
-__all__ = ["MemoryBus", "MemoryServer", "ScriptedModel", "memory_system"]
+__all__ = [
+    "ManualClock",
+    "MemoryBus",
+    "MemoryCluster",
+    "MemoryServer",
+    "ScriptedModel",
+    "Stalled",
+    "VirtualClock",
+    "VirtualLoop",
+    "memory_cluster",
+    "memory_system",
+    "run_virtual",
+    "virtual_time",
+]
 
 
 @asynccontextmanager
@@ -30,32 +42,22 @@ async def memory_system(
     spans: Sink | None = None,
     server: MemoryServer | None = None,
     drain_s: float = 1.0,
+    clocks: Mapping[str, Clock] | None = None,
+    lag_s: float = 0.0,
 ) -> AsyncGenerator[Client, None]:
     """``async with memory_system(system, models={"smollm2-135m": ScriptedModel([…])}) as client``.
 
-    ``nodes`` nodes host every agent of the system, each with its own connection to one in-memory bus. ``spans``
-    sees every telemetry batch. ``server`` shares the bus with the caller.
+    A ``memory_cluster`` of which the client is enough; its parameters are described there.
     """
-    server = server or MemoryServer()
-    settings = settings or Settings(home=Path(sys.prefix) / "no-such-home")
-    async with AsyncExitStack() as stack:
-
-        async def bus() -> MemoryBus:
-            found = MemoryBus(server)
-            stack.push_async_callback(found.close)
-            return found
-
-        sinks = (spans,) if spans is not None else ()
-        for index in range(nodes):
-            connection = await bus()
-            registry = ModelRegistry(settings, bus=connection, instances=models)
-            host = await stack.enter_async_context(
-                open_host(settings, node=f"node-{index}", bus=connection, models=registry, sinks=sinks)
-            )
-            await stack.enter_async_context(Node(host, system.agents, drain_s=drain_s))
-        connection = await bus()
-        registry = ModelRegistry(settings, bus=connection, instances=models)
-        host = await stack.enter_async_context(
-            open_host(settings, node="client", bus=connection, models=registry, sinks=sinks)
-        )
-        yield Client(host)
+    async with memory_cluster(
+        system,
+        models=models,
+        nodes=nodes,
+        settings=settings,
+        spans=spans,
+        server=server,
+        drain_s=drain_s,
+        clocks=clocks,
+        lag_s=lag_s,
+    ) as cluster:
+        yield cluster.client

@@ -1,19 +1,17 @@
 """A typed function that agents may run through ``ctx.tool``."""
 
 import inspect
-import math
-import re
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
 
+from antiphon.runtime.durations import seconds
 from antiphon.runtime.errors import ConfigurationError
+from antiphon.runtime.steps import restorer
 from antiphon.schemas.identity import InvalidName, check_name
 from antiphon.schemas.task import Effect
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)  # a tool that returns a list is one that returns an iterable
-
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 class Tool(Generic[P, R]):
@@ -22,7 +20,9 @@ class Tool(Generic[P, R]):
     ``ttl_s`` None: no promise. The effect decides what may ever be cached, coalesced or speculated.
     """
 
-    __slots__ = ("description", "effect", "function", "name", "ttl_s")
+    __slots__ = ("description", "effect", "function", "name", "restore", "takes_key", "ttl_s")
+
+    KEY: ClassVar = "idempotency_key"  # a parameter of this name is given the operation's key, and is no argument
 
     def __init__(self, function: Callable[P, Awaitable[R]], effect: Effect, ttl_s: float | None) -> None:
         self.function = function
@@ -30,6 +30,8 @@ class Tool(Generic[P, R]):
         self.description = inspect.getdoc(function) or ""
         self.effect = effect
         self.ttl_s = ttl_s
+        self.takes_key = self.KEY in inspect.signature(function).parameters
+        self.restore = restorer(function)
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the plain function, as a unit test wants; in a handler use ``ctx.tool``, which is traced."""
@@ -39,7 +41,7 @@ class Tool(Generic[P, R]):
         """The call's arguments by name, defaults applied: the same call always looks the same."""
         bound = inspect.signature(self.function).bind(*args, **kwargs)
         bound.apply_defaults()
-        return dict(bound.arguments)
+        return {name: value for name, value in bound.arguments.items() if name != self.KEY}
 
 
 def tool(
@@ -58,7 +60,7 @@ def tool(
         effect_class = Effect(effect)
     except ValueError:
         raise ConfigurationError(f"effect is {effect!r}, expected pure, read or write") from None
-    ttl_s = _seconds(ttl)
+    ttl_s = None if ttl is None else seconds("ttl", ttl)
     if ttl_s is not None and effect_class is Effect.WRITE:
         raise ConfigurationError("a tool that writes has no ttl: its result must not be reused")
 
@@ -72,18 +74,3 @@ def tool(
         return Tool(function, effect_class, ttl_s)
 
     return decorate
-
-
-def _seconds(ttl: str | float | None) -> float | None:
-    if ttl is None:
-        return None
-    if isinstance(ttl, int | float):
-        seconds = float(ttl)
-    else:
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", ttl)
-        if match is None:
-            raise ConfigurationError(f"ttl is {ttl!r}, expected seconds or a number with ms, s, m, h or d")
-        seconds = float(match[1]) * _UNITS[match[2]]
-    if not 0 < seconds < math.inf:
-        raise ConfigurationError(f"ttl is {ttl!r}, expected a finite time above zero")
-    return seconds

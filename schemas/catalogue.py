@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from antiphon.schemas.approval import Approval
 from antiphon.schemas.finding import Finding
 from antiphon.schemas.inference import (
     Accepted,
@@ -19,14 +20,18 @@ from antiphon.schemas.inference import (
 )
 from antiphon.schemas.message import Message
 from antiphon.schemas.node import AgentCard, NodeCard
+from antiphon.schemas.parking import ParkedTask
 from antiphon.schemas.policy import Policy
-from antiphon.schemas.task import DeadLetter, StreamBatch, TaskResult
+from antiphon.schemas.task import DeadLetter, ResumeStream, StreamBatch, TaskResult
 from antiphon.schemas.telemetry import TelemetryBatch
 
 BUILT_IN: tuple[type[Message], ...] = (
     TaskResult,
     DeadLetter,
     StreamBatch,
+    ResumeStream,
+    Approval,
+    ParkedTask,
     GenerateRequest,
     Accepted,
     ChunkBatch,

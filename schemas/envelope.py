@@ -23,6 +23,11 @@ BUDGET = "Antiphon-Budget"
 LABELS = "Antiphon-Labels"
 PRIORITY = "Antiphon-Priority"
 REPLY = "Antiphon-Reply"
+PARENT = "Antiphon-Parent"  # the task that waits for this one and must not be outlived by it
+WAKE = "Antiphon-Wake"  # the number of the parking that this message ends; its body is empty
+TOPIC = "Antiphon-Topic"  # the event that a subscriber's task was made of
+BLOB = "Antiphon-Blob"  # SHA-256 of the body, which is in the blob store
+FINAL = "Antiphon-Final"  # on the last batch of a journal: the task's terminal state
 ERROR = "Antiphon-Error"  # on replies: the error's type; the body is an ErrorInfo
 
 
@@ -53,6 +58,10 @@ class Envelope(NamedTuple):
     labels: Mapping[str, str] = _NOTHING
     priority: int = 0
     reply: str = ""
+    parent: str = ""
+    wake: int = 0
+    topic: str = ""
+    blob: str = ""
     traceparent: str = ""
     tracestate: str = ""
 
@@ -83,6 +92,14 @@ class Envelope(NamedTuple):
             out[PRIORITY] = str(self.priority)
         if self.reply:
             out[REPLY] = self.reply
+        if self.parent:
+            out[PARENT] = self.parent
+        if self.wake:
+            out[WAKE] = str(self.wake)
+        if self.topic:
+            out[TOPIC] = self.topic
+        if self.blob:
+            out[BLOB] = self.blob
         if self.traceparent:
             out[TRACEPARENT] = self.traceparent
         if self.tracestate:
@@ -152,6 +169,10 @@ _READERS: Mapping[str, tuple[str, Callable[[str, str], Any] | None]] = MappingPr
         LABELS: ("labels", _labels),
         PRIORITY: ("priority", _integer),
         REPLY: ("reply", None),
+        PARENT: ("parent", None),
+        WAKE: ("wake", _integer),
+        TOPIC: ("topic", None),
+        BLOB: ("blob", None),
         TRACEPARENT: ("traceparent", None),
         TRACESTATE: ("tracestate", None),
     }

@@ -2,12 +2,16 @@
 
 import hashlib
 import re
-import secrets
+from contextvars import ContextVar
 from dataclasses import dataclass
+from random import Random, SystemRandom
 
 NAME = re.compile(r"[a-z0-9_-]{1,64}")
 TOPIC = re.compile(r"[a-z0-9_-]{1,64}(\.[a-z0-9_-]{1,64}){0,7}")
 TASK = re.compile(r"[A-Za-z0-9_:-]{1,128}")
+CODE_VERSION = re.compile(r"(?=.{1,30}$)[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+
+_RANDOM: ContextVar[Random] = ContextVar("antiphon_random", default=SystemRandom())  # noqa: B039  # it has no state
 
 
 class InvalidName(ValueError):
@@ -34,6 +38,17 @@ def check_topic(topic: str) -> str:
     if TOPIC.fullmatch(topic) is None:
         raise InvalidName(f"topic {topic!r}: expected dot-separated names of a-z, 0-9, _ and - (8 at most)")
     return topic
+
+
+def check_version(version: str) -> str:
+    """``version`` itself, if it may be the version of an agent's code.
+
+    Raises:
+        InvalidName: anything else.
+    """
+    if CODE_VERSION.fullmatch(version) is None:
+        raise InvalidName(f"version {version!r}: expected 1 to 30 of A-Z, a-z, 0-9, - and _, with dots between")
+    return version
 
 
 def check_task(task: str) -> str:
@@ -75,8 +90,13 @@ class Address:
 
 
 def new_id() -> str:
-    """A random id of 128 bits, 32 hexadecimal digits: tasks, runs, messages, nodes."""
-    return secrets.token_hex(16)
+    """A random id of 128 bits, 32 hexadecimal digits: tasks, runs, messages, nodes. Nobody can guess it."""
+    return f"{_RANDOM.get().getrandbits(128):032x}"
+
+
+def seed_ids(seed: str) -> None:
+    """From now on in this context, and in those copied from it, ids follow from ``seed``: for tests that repeat."""
+    _RANDOM.set(Random(seed))
 
 
 def derived_id(*parts: str) -> str:

@@ -20,6 +20,7 @@ class HandlerCard(Value):
     description: str
     input: TypeCard
     output: TypeCard
+    keyed: bool = False  # its messages run in order of their keys: durable work only
 
 
 class AgentCard(Message):
@@ -43,6 +44,7 @@ class NodeCard(Message):
     pid: int
     version: str
     agents: tuple[str, ...] = ()
+    versions: tuple[str, ...] = ()  # of its agents' code, as agent@version
     models: tuple[str, ...] = ()
     address: str = ""  # the console's http address (without its token)
     started_unix_ms: int

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
-from antiphon.schemas.identity import Address, check_name, check_task, check_topic
+from antiphon.schemas.identity import Address, check_name, check_task, check_topic, check_version, derived_id
 
 ROOT = "antiphon"
+KEY_LANES = tuple(f"p{number}" for number in range(16))  # of a keyed handler: so many of its keys are served at once
 
 
 class Kind(StrEnum):
@@ -40,8 +41,13 @@ class Parsed:
     rest: tuple[str, ...]
 
 
+@lru_cache(maxsize=4096)
+def _prefix(tenant: str, kind: Kind) -> str:
+    return f"{ROOT}.{check_name('tenant', tenant)}.{kind.value}."
+
+
 def _build(tenant: str, kind: Kind, *rest: str) -> str:
-    return ".".join((ROOT, check_name("tenant", tenant), kind.value, *rest))
+    return _prefix(tenant, kind) + ".".join(rest)
 
 
 def parse(subject: str) -> Parsed:
@@ -81,19 +87,73 @@ def parse_ask(subject: str) -> Address:
 
 
 @lru_cache(maxsize=4096)
-def task(tenant: str, to: Address) -> str:
-    """Where durable work for ``to`` is stored."""
+def task(tenant: str, to: Address, lane: str = "") -> str:
+    """Where durable work for ``to`` is stored.
+
+    ``lane``: a part of the handler's work with its own consumer, such as one partition of its keys or one version
+    of its code; empty for the rest.
+    """
+    if lane:
+        return _build(tenant, Kind.TASK, to.agent, to.handler, check_name("lane", lane))
     return _build(tenant, Kind.TASK, to.agent, to.handler)
 
 
+@lru_cache(maxsize=4096)
 def parse_task(subject: str) -> Address:
-    """Who is to do the work. Raises SubjectError."""
-    return Address(*_parse(subject, Kind.TASK, 2).rest)
+    """Who is to do the work, whatever the lane. Raises SubjectError."""
+    rest = _parse(subject, Kind.TASK, None).rest
+    if len(rest) not in (2, 3):
+        raise SubjectError(f"subject {subject!r}: expected an agent, a handler and perhaps a lane")
+    return Address(rest[0], rest[1])
+
+
+@lru_cache(maxsize=4096)
+def task_lane(subject: str) -> str:
+    """The lane of a task subject, or empty. Raises SubjectError."""
+    rest = _parse(subject, Kind.TASK, None).rest
+    return rest[2] if len(rest) == 3 else ""
 
 
 def tasks_of(tenant: str, agent: str) -> str:
-    """Filter for all durable work of one agent."""
+    """Filter for the durable work of one agent outside its lanes."""
     return _build(tenant, Kind.TASK, check_name("agent", agent), "*")
+
+
+def key_lane(key: str) -> str:
+    """The lane of a keyed handler for this key: the same in every process."""
+    return KEY_LANES[int(derived_id(key)[:8], 16) % len(KEY_LANES)]
+
+
+def version_lane(version: str) -> str:
+    """The lane for one version of an agent's code, such as ``v-2``. Raises InvalidName.
+
+    What a lane's name may not have is escaped: ``_`` as ``__``, ``.`` as ``_-``, ``A`` as ``_a``.
+    """
+    return "v-" + "".join(_escaped(character) for character in check_version(version))
+
+
+def _escaped(character: str) -> str:
+    if character in "._":
+        return "_-" if character == "." else "__"
+    return f"_{character.lower()}" if character.isupper() else character
+
+
+def lane_version(lane: str) -> str:
+    """The version that a lane is for; empty for other lanes and none."""
+    if not lane.startswith("v-"):
+        return ""
+    found, characters = "", iter(lane[2:])
+    for character in characters:
+        if character == "_":
+            escaped = next(characters, "_")
+            character = {"_": "_", "-": "."}.get(escaped, escaped.upper())
+        found += character
+    return found
+
+
+def lane_of(tenant: str, agent: str, lane: str) -> str:
+    """Filter for one lane of one agent."""
+    return _build(tenant, Kind.TASK, check_name("agent", agent), "*", check_name("lane", lane))
 
 
 def journal(tenant: str, task_id: str) -> str:

@@ -1,7 +1,7 @@
 """Durable work: its states, its one outcome, its errors, and what a reader of a stream sees."""
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -23,6 +23,7 @@ class TaskState(StrEnum):
 
     QUEUED = "queued"  # stored, no node has it
     RUNNING = "running"  # a node holds its lease
+    PARKED = "parked"  # it waits for a person, a time or a child, without slot or lease
     SUCCEEDED = "succeeded"  # the handler returned
     FAILED = "failed"  # the handler or the input said no; a retry would not help
     CANCELLED = "cancelled"  # somebody stopped it, or its deadline passed
@@ -31,7 +32,7 @@ class TaskState(StrEnum):
     @property
     def terminal(self) -> bool:
         """Whether nothing can follow."""
-        return self not in (TaskState.QUEUED, TaskState.RUNNING)
+        return self not in (TaskState.QUEUED, TaskState.RUNNING, TaskState.PARKED)
 
 
 class ErrorInfo(Value):
@@ -50,6 +51,8 @@ class TaskResult(Message):
     """The terminal record of a task: published once, on ``result.{task}``, with expected sequence 0.
 
     A record written by whoever cancelled the task does not say which run, agent and handler it was.
+    ``shown`` is the number of the stream's end, so that a reader can tell whether it has seen everything before it;
+    None: whoever wrote the record does not know.
     """
 
     task: str
@@ -61,6 +64,7 @@ class TaskResult(Message):
     error: ErrorInfo | None = None
     attempts: int = 1
     trace_id: str = ""
+    shown: int | None = None
     started_unix_ms: int
     finished_unix_ms: int
 
@@ -96,10 +100,23 @@ class Progress(Value):
 
 
 class Restarted(Value):
-    """The worker died or failed after chunks were shown; what follows starts anew as ``attempt``."""
+    """The worker died or failed after chunks were shown; ``attempt`` follows.
+
+    What had been shown with numbers from ``n`` on is void; what operations had shown that were finished and recorded
+    before (numbers below ``n``) stays, and is not shown again.
+    """
 
     kind: Literal["restarted"] = "restarted"
     attempt: int
+    n: int = 0
+
+
+class Gap(Value):
+    """``missed`` items from number ``n`` on were shown while this reader did not listen; no node has them any more."""
+
+    kind: Literal["gap"] = "gap"
+    n: int
+    missed: int
 
 
 class StreamEnd(Value):
@@ -109,13 +126,39 @@ class StreamEnd(Value):
     state: TaskState
 
 
-StreamItem = Annotated[Token | Progress | Restarted | StreamEnd, Field(discriminator="kind")]
+StreamItem = Annotated[Token | Progress | StreamEnd, Field(discriminator="kind")]
 
 
 class StreamBatch(Message):
-    """Chunks of one attempt, coalesced: the first has number ``n``, the next ``n + 1``, …"""
+    """Chunks of one attempt, coalesced: the first has number ``n``, the next ``n + 1``, …
+
+    Numbers go on when a task wakes up. ``starts`` says for each attempt so far with which number it began (the one that
+    was reached when the task's journal was last written): what earlier attempts had shown from there on is void.
+    """
 
     task: str
     attempt: int
+    starts: tuple[int, ...] = ()  # empty: every attempt began with 0
     n: int
     items: tuple[StreamItem, ...]
+
+    def void_from(self, attempt: int) -> int:
+        """The first number whose item is void if ``attempt``, an earlier one, had shown it."""
+        return min(self.starts[attempt : self.attempt], default=0)
+
+
+class Position(NamedTuple):
+    """A place in a stream: everything of ``attempt`` (and what it kept of earlier ones) below ``n`` has been seen."""
+
+    attempt: int = 0  # 0: before the first
+    n: int = 0
+
+
+class ResumeStream(Message):
+    """A reader asks, on ``control.stream.{task}``, for what the nodes still have behind a position.
+
+    The answer is the batches themselves, in order, sent to the reply subject; silence: this node has none.
+    """
+
+    attempt: int = 0
+    n: int = 0

@@ -7,8 +7,9 @@ from antiphon.runtime.bus.core import Core
 from antiphon.runtime.errors import BusError, BusUnavailable, NoResponders, RequestTimeout
 
 PREFIX = "$JS.API"
+MISSING_STREAM = 10059
 _ANSWER_S = 5.0
-_NO_ROOM = (10047, 10023, 10028)  # storage, resources or memory insufficient
+NO_ROOM = (10047, 10023, 10028, 10002)  # storage, resources or memory insufficient; account limit
 
 
 class ApiError(BusError):
@@ -28,7 +29,7 @@ class ApiError(BusError):
         """As the error that callers of the seam know."""
         hint = (
             "; the server's JetStream storage limit is too small: raise max_file_store or free disk space"
-            if self.number in _NO_ROOM
+            if self.number in NO_ROOM
             else ""
         )
         return BusUnavailable(f"{what}: {self.description} (JetStream error {self.number}){hint}", number=self.number)
@@ -40,7 +41,7 @@ class Api:
     def __init__(self, core: Core) -> None:
         self._core = core
 
-    async def call(self, verb: str, request: dict[str, Any]) -> dict[str, Any]:
+    async def call(self, verb: str, request: dict[str, Any], timeout_s: float = _ANSWER_S) -> dict[str, Any]:
         """One call.
 
         Raises:
@@ -49,7 +50,7 @@ class Api:
         """
         body = json.dumps(request).encode() if request else b""
         try:
-            answer = await self._core.request(f"{PREFIX}.{verb}", body, None, _ANSWER_S)
+            answer = await self._core.request(f"{PREFIX}.{verb}", body, None, timeout_s)
         except NoResponders as error:
             raise BusUnavailable(
                 f"the server {self._core.connection.url} has no JetStream; start it with --jetstream"

@@ -11,7 +11,7 @@ Four small Protocols, each with one real adapter (``runtime/bus/nats.py``), one 
 Headers are ``dict[str, str]``, one value a key, exact spelling (``schemas/envelope.py`` owns the keys).
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
@@ -75,7 +75,11 @@ class Lease(Protocol):
         ...
 
     async def ack(self) -> None:
-        """Done; the server has confirmed. Raises BusError if it did not."""
+        """Done. Sent, not confirmed: if it is lost the message comes again, so what it settles must be repeatable.
+
+        Raises:
+            BusUnavailable: the connection is gone.
+        """
         ...
 
     async def nak(self, delay_s: float) -> None:
@@ -151,8 +155,13 @@ class Streams(Protocol):
         *,
         message_id: str | None = None,
         expected_last: int | None = None,
+        rollup: bool = False,
+        ttl_s: float = 0.0,
     ) -> int:
         """Store a message and return its sequence in its stream, once the server has confirmed it.
+
+        ``rollup``: the message replaces all earlier ones on its subject. ``ttl_s``: it goes away by itself after
+        so many whole seconds (0: never).
 
         ``message_id`` removes duplicates within two minutes (the first one's sequence comes back).
         ``expected_last`` is a fence: the last sequence on exactly this subject (0: none yet). It is looked at first;
@@ -165,8 +174,22 @@ class Streams(Protocol):
         """
         ...
 
+    async def offer(
+        self, subject: str, body: bytes, headers: Headers | None, *, expected_last: int, rollup: bool, ttl_s: float
+    ) -> None:
+        """``append`` without waiting for the server's word: half the price, and nobody learns of a refusal.
+
+        Raises:
+            MessageTooLarge, BusUnavailable: it was not sent.
+        """
+        ...
+
     async def last(self, subject: str) -> StoredMessage | None:
         """The newest message on exactly this subject."""
+        ...
+
+    async def last_of(self, subjects: Sequence[str]) -> dict[str, StoredMessage]:
+        """The newest message on each of these subjects of one stream, where there is one, by subject."""
         ...
 
     def read(self, stream: str, subject: str, *, after: int = 0) -> AsyncGenerator[StoredMessage, None]:
@@ -179,6 +202,10 @@ class Streams(Protocol):
 
     async def purge(self, stream: str, *, subject: str | None = None, below: int | None = None) -> int:
         """Remove messages on ``subject`` (None: all) with sequence < ``below`` (None: all); how many went."""
+        ...
+
+    async def delete(self, stream: str, sequence: int) -> bool:
+        """Remove one message, wherever in the stream it lies; False if it was not there. Raises BusUnavailable."""
         ...
 
 
@@ -230,6 +257,15 @@ class Buckets(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobEntry:
+    """A stored blob. ``unix_ms`` is when it was last put."""
+
+    digest: str
+    size: int
+    unix_ms: int
+
+
 class Blobs(Protocol):
     """Bodies too large for a message, by the SHA-256 of their content."""
 
@@ -241,6 +277,58 @@ class Blobs(Protocol):
         """The content, checked against its digest. Raises BusError if it is missing or does not match."""
         ...
 
+    async def entries(self) -> list[BlobEntry]:
+        """All blobs that are there."""
+        ...
+
+    async def delete(self, digest: str) -> None:
+        """Remove a blob. Idempotent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamUsage:
+    """How much a stream holds. ``first`` and ``last`` are sequences; an empty stream has first = last + 1."""
+
+    messages: int
+    bytes: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumerState:
+    """How far a durable is. Everything on its subjects up to ``floor`` is settled.
+
+    ``floor`` is the stream's last sequence when nothing is pending or held, so that an idle durable owes nothing.
+    """
+
+    name: str
+    subjects: tuple[str, ...]
+    floor: int
+    pending: int
+    held: int
+
+
+class Inspector(Protocol):
+    """What the server says about streams: for housekeeping, not for the path of a message."""
+
+    async def usage(self, stream: str) -> StreamUsage:
+        """How much the stream holds. Raises BusUnavailable; the message says when there is no such stream."""
+        ...
+
+    async def consumers(self, stream: str) -> list[ConsumerState]:
+        """All durables of the stream. ``floor`` was read before what came in later: purging up to it is safe."""
+        ...
+
+    async def get(self, stream: str, sequence: int) -> StoredMessage | None:
+        """One stored message, or None if it is gone."""
+        ...
+
+    def headers(self, stream: str, subject: str) -> AsyncGenerator[StoredMessage, None]:
+        """As ``Streams.read`` from the first message on, but bodies stay with the server: each comes empty."""
+        ...
+
 
 class Bus(Protocol):
     """Core messaging, and the door to what is stored."""
@@ -248,6 +336,11 @@ class Bus(Protocol):
     @property
     def streams(self) -> Streams:
         """Stored messages."""
+        ...
+
+    @property
+    def inspector(self) -> Inspector:
+        """What the server says about streams."""
         ...
 
     @property

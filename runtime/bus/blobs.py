@@ -8,17 +8,19 @@ import asyncio
 import base64
 import hashlib
 import json
-import secrets
 from collections import OrderedDict
 
-from antiphon.runtime.bus.base import Streams, StreamSpec
+from antiphon.runtime.bus.base import BlobEntry, Streams, StreamSpec
 from antiphon.runtime.errors import BusError, Conflict
+from antiphon.schemas.identity import new_id
 
 _BUCKET = "antiphon-blobs"
 _STREAM = f"OBJ_{_BUCKET}"
 _CHUNK = 131_072  # bytes; the object store's own
 _CACHE = 64 * 1024 * 1024  # bytes; nats-py reads object stores slowly (nats.py#703), so read once
 _STORE = 1024 * 1024 * 1024  # bytes
+_PAUSES_S = (0.05, 0.2, 0.5)  # in a cluster a copy that is read may be a moment behind the one that was written
+_RECORDS = f"$O.{_BUCKET}.M.>"
 
 SPEC = StreamSpec(name=_STREAM, subjects=(f"$O.{_BUCKET}.C.>", f"$O.{_BUCKET}.M.>"), max_bytes=_STORE, owes_work=True)
 
@@ -37,8 +39,8 @@ class StreamBlobs:
         """Store (once) and return the digest."""
         digest = hashlib.sha256(content).hexdigest()
         await self._create()
-        if await self._streams.last(_record(digest)) is None:
-            await self._store(digest, content)
+        while not (await self._refresh(digest) or await self._store(digest, content)):
+            pass  # somebody put or deleted the same content in between
         self._keep(digest, content)
         return digest
 
@@ -49,6 +51,14 @@ class StreamBlobs:
             self._cache.move_to_end(digest)
             return cached
         await self._create()
+        for pause_s in _PAUSES_S:
+            try:
+                return await self._read(digest)
+            except BusError:
+                await asyncio.sleep(pause_s)
+        return await self._read(digest)
+
+    async def _read(self, digest: str) -> bytes:
         record = await self._streams.last(_record(digest))
         if record is None:
             raise BusError(f"no blob {digest}; it was never stored here, or has been purged", digest=digest)
@@ -62,8 +72,36 @@ class StreamBlobs:
         self._keep(digest, content)
         return content
 
-    async def _store(self, digest: str, content: bytes) -> None:
-        nuid = secrets.token_hex(11)
+    async def entries(self) -> list[BlobEntry]:
+        """All blobs that are there."""
+        await self._create()
+        records = self._streams.read(_STREAM, _RECORDS)
+        found = [(json.loads(record.body), record.unix_ms) async for record in records]
+        return [BlobEntry(digest=record["name"], size=record["size"], unix_ms=unix_ms) for record, unix_ms in found]
+
+    async def delete(self, digest: str) -> None:
+        """Remove a blob, unless it is put again at this moment. Idempotent."""
+        await self._create()
+        self._forget(digest)
+        record = await self._streams.last(_record(digest))
+        if record is None:
+            return
+        if await self._streams.purge(_STREAM, subject=_record(digest), below=record.sequence + 1):
+            await self._streams.purge(_STREAM, subject=_chunks(json.loads(record.body)["nuid"]))
+
+    async def _refresh(self, digest: str) -> bool:
+        """Whether the content is there; then its record is stored anew, for the time of the last put."""
+        record = await self._streams.last(_record(digest))
+        if record is None:
+            return False
+        try:
+            await self._streams.append(_record(digest), record.body, expected_last=record.sequence, rollup=True)
+        except Conflict:
+            return False
+        return True
+
+    async def _store(self, digest: str, content: bytes) -> bool:
+        nuid = new_id()
         view = memoryview(content)
         pieces = [bytes(view[start : start + _CHUNK]) for start in range(0, len(content), _CHUNK)]
         for piece in pieces:
@@ -81,6 +119,8 @@ class StreamBlobs:
             await self._streams.append(_record(digest), json.dumps(record).encode(), expected_last=0)
         except Conflict:
             await self._streams.purge(_STREAM, subject=_chunks(nuid))
+            return False
+        return True
 
     async def _create(self) -> None:
         async with self._ready:
@@ -96,6 +136,9 @@ class StreamBlobs:
         while self._cached > _CACHE:
             _, old = self._cache.popitem(last=False)
             self._cached -= len(old)
+
+    def _forget(self, digest: str) -> None:
+        self._cached -= len(self._cache.pop(digest, b""))
 
 
 def _record(digest: str) -> str:

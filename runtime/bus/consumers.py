@@ -7,10 +7,8 @@ from antiphon.runtime.bus.base import ConsumerSpec, Lease, StoredMessage
 from antiphon.runtime.bus.core import Core
 from antiphon.runtime.bus.pull import LOST, Pulled, Puller
 from antiphon.runtime.bus.refusals import stopped
-from antiphon.runtime.errors import BusError, NoResponders, RequestTimeout
 
 _NS = 1_000_000_000
-_ACK_S = 5.0
 _PULL_S = 5.0  # one pull lives at most this long, so that one the server forgot (nats.py#504) costs no more
 _GRACE_S = 0.5  # between the server's expiry and ours
 _NO_WAIT_S = 0.1
@@ -150,16 +148,8 @@ class NatsLease:
         return self._behind
 
     async def ack(self) -> None:
-        """Done; the server has confirmed."""
-        try:
-            await self._core.request(self._reply, b"+ACK", None, _ACK_S)
-        except (NoResponders, RequestTimeout) as error:
-            raise BusError(
-                f"the ack of message {self._message.sequence} on {self._message.subject!r} was not confirmed; "
-                "it may come again",
-                subject=self._message.subject,
-                sequence=self._message.sequence,
-            ) from error
+        """Done."""
+        await self._core.publish(self._reply, b"+ACK")
 
     async def nak(self, delay_s: float) -> None:
         """Hand it back; it comes again after ``delay_s``."""

@@ -50,3 +50,16 @@ def matches(pattern: str, subject: str) -> bool:
     elif len(wanted) != len(given):
         return False
     return all(w in ("*", g) for w, g in zip(wanted, given, strict=False))
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether some subject matches both patterns."""
+    if not is_pattern(one) or not is_pattern(other):
+        return matches(one, other) or matches(other, one)
+    ours, theirs = one.split("."), other.split(".")
+    for a, b in zip(ours, theirs, strict=False):
+        if ">" in (a, b):
+            return True
+        if a != b and "*" not in (a, b):
+            return False
+    return len(ours) == len(theirs)

@@ -5,17 +5,21 @@ duplicates, leases and redelivery, discarding, revisions, expiry. Timers are ``l
 virtual time drives them; time stamps come from the server's ``Clock``.
 """
 
-from collections.abc import AsyncGenerator
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 
 from antiphon.runtime.bus.base import (
     Bucket,
     Consumer,
     ConsumerSpec,
+    ConsumerState,
     Delivery,
     Headers,
     Receiver,
     StoredMessage,
     StreamSpec,
+    StreamUsage,
 )
 from antiphon.runtime.bus.blobs import StreamBlobs
 from antiphon.runtime.bus.dispatch import Dispatcher
@@ -26,6 +30,8 @@ from antiphon.runtime.bus.memory_server import Interest, MemoryServer
 from antiphon.runtime.bus.memory_streams import MemoryConsumer, MemoryDurable, replay
 from antiphon.runtime.bus.refusals import closed, no_responders, no_stream
 from antiphon.runtime.bus.requests import Requests
+from antiphon.runtime.bus.stream_config import append_headers
+from antiphon.runtime.errors import BusUnavailable, Conflict
 
 
 class MemoryBus:
@@ -37,6 +43,7 @@ class MemoryBus:
         self._server.inboxes[self._requests.inbox] = self._answered
         self._subscriptions: dict[MemorySubscription, None] = {}
         self._streams = MemoryStreams(self)
+        self._inspector = MemoryInspector(self)
         self._buckets = MemoryBuckets(self)
         self._blobs = StreamBlobs(self._streams)
         self._dropped = 0
@@ -46,6 +53,11 @@ class MemoryBus:
     def streams(self) -> "MemoryStreams":
         """Stored messages."""
         return self._streams
+
+    @property
+    def inspector(self) -> "MemoryInspector":
+        """What the server says about streams."""
+        return self._inspector
 
     @property
     def buckets(self) -> "MemoryBuckets":
@@ -175,26 +187,38 @@ class MemoryStreams:
         *,
         message_id: str | None = None,
         expected_last: int | None = None,
+        rollup: bool = False,
+        ttl_s: float = 0.0,
     ) -> int:
         """Store a message and return its sequence."""
         check_subject(subject)
         server = self._bus.server
-        given = dict(headers) if headers else {}
-        if message_id is not None:
-            given["Nats-Msg-Id"] = message_id
+        given = {**(headers or {}), **append_headers(message_id, None, rollup=rollup, ttl_s=ttl_s)}
         server.check_size(subject, body, given)
         stream = server.stream_of(subject)
         if stream is None:
             raise no_stream(subject)
-        sequence = stream.append(subject, body, given, message_id, expected_last)
+        sequence = stream.append(subject, body, given, expected_last)
         server.deliver(Delivery(subject, body, given))
         return sequence
+
+    async def offer(
+        self, subject: str, body: bytes, headers: Headers | None, *, expected_last: int, rollup: bool, ttl_s: float
+    ) -> None:
+        """Send a message to be stored."""
+        with contextlib.suppress(Conflict, BusUnavailable):
+            await self.append(subject, body, headers, expected_last=expected_last, rollup=rollup, ttl_s=ttl_s)
 
     async def last(self, subject: str) -> StoredMessage | None:
         """The newest message on exactly this subject."""
         check_subject(subject)
         stream = self._bus.server.stream_of(subject)
         return stream.last(subject) if stream is not None else None
+
+    async def last_of(self, subjects: Sequence[str]) -> dict[str, StoredMessage]:
+        """The newest message on each of these subjects, where there is one."""
+        found = {subject: await self.last(subject) for subject in subjects}
+        return {subject: message for subject, message in found.items() if message is not None}
 
     def read(self, stream: str, subject: str, *, after: int = 0) -> AsyncGenerator[StoredMessage, None]:
         """Messages on ``subject`` after a sequence, in order, to the present end."""
@@ -212,6 +236,34 @@ class MemoryStreams:
     async def purge(self, stream: str, *, subject: str | None = None, below: int | None = None) -> int:
         """Remove messages; how many went."""
         return self._bus.server.stream(stream).purge(subject, below)
+
+    async def delete(self, stream: str, sequence: int) -> bool:
+        """Remove one message."""
+        return self._bus.server.stream(stream).delete(sequence)
+
+
+class MemoryInspector:
+    """What the server says about streams."""
+
+    def __init__(self, bus: MemoryBus) -> None:
+        self._bus = bus
+
+    async def usage(self, stream: str) -> StreamUsage:
+        """How much the stream holds."""
+        return self._bus.server.stream(stream).usage()
+
+    async def consumers(self, stream: str) -> list[ConsumerState]:
+        """All durables of the stream."""
+        return [durable.state() for durable in self._bus.server.stream(stream).durables.values()]
+
+    async def get(self, stream: str, sequence: int) -> StoredMessage | None:
+        """One stored message, or None if it is gone."""
+        return self._bus.server.stream(stream).get(sequence)
+
+    async def headers(self, stream: str, subject: str) -> AsyncGenerator[StoredMessage, None]:
+        """Messages on ``subject`` without their bodies."""
+        async for message in replay(self._bus.server.stream(stream), subject, 0):
+            yield replace(message, body=b"")
 
 
 class MemoryBuckets:

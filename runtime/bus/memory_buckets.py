@@ -85,21 +85,25 @@ class MemoryBucket:
 
     async def get(self, key: str) -> Entry | None:
         """The key's entry, or None."""
+        self._check_open()
         check_key(key)
         return self._store.live.get(key)
 
     async def put(self, key: str, value: bytes, *, revision: int | None = None) -> int:
         """Store and return the new revision. Raises Conflict."""
+        self._check_open()
         check_key(key)
         return self._store.put(key, value, revision)
 
     async def delete(self, key: str) -> None:
         """Remove the key. Idempotent."""
+        self._check_open()
         check_key(key)
         self._store.drop(key)
 
     async def entries(self) -> list[Entry]:
         """All live entries."""
+        self._check_open()
         return list(self._store.live.values())
 
     async def watch(self) -> AsyncGenerator[Entry, None]:

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from antiphon.runtime.bus.base import Delivery, Headers, StreamSpec
-from antiphon.runtime.bus.matching import is_pattern, matches
+from antiphon.runtime.bus.matching import matches, overlap
 from antiphon.runtime.bus.memory_buckets import MemoryStore
 from antiphon.runtime.bus.memory_streams import MemoryStream
-from antiphon.runtime.bus.refusals import too_large
+from antiphon.runtime.bus.refusals import missing, overlapping, too_large
 from antiphon.runtime.bus.wire import header_size
-from antiphon.runtime.clock import Clock, SystemClock
-from antiphon.runtime.errors import BusUnavailable, ConfigurationError
+from antiphon.runtime.clock import Clock, LoopClock
+from antiphon.runtime.errors import ConfigurationError
 
 _ROUTES = 4096  # subjects whose listeners are remembered; the table is emptied when full
 
@@ -33,7 +33,7 @@ class MemoryServer:
     """A NATS server of one process. Give the same one to several ``MemoryBus`` to connect them."""
 
     def __init__(self, *, clock: Clock | None = None, max_payload: int = 1_048_576) -> None:
-        self.clock = clock or SystemClock()
+        self.clock = clock or LoopClock()
         self.max_payload = max_payload
         self.inboxes: dict[str, Callable[[Delivery], None]] = {}
         self.streams: dict[str, MemoryStream] = {}
@@ -104,27 +104,25 @@ class MemoryServer:
         try:
             return self.streams[name]
         except KeyError:
-            raise BusUnavailable(f"no stream {name!r} on the server; create it with ensure_streams") from None
+            raise missing(name) from None
 
     def ensure(self, spec: StreamSpec) -> None:
         """Create a stream or widen it."""
         found = self.streams.get(spec.name)
         if found is None:
-            overlap = [
-                (name, theirs)
-                for name, other in self.streams.items()
-                for theirs in other.spec.subjects
-                if any(_overlap(ours, theirs) for ours in spec.subjects)
-            ]
-            if overlap:
-                raise ConfigurationError(f"stream {spec.name}: subjects overlap with those of {overlap[0][0]}")
-            self.streams[spec.name] = MemoryStream(spec, self.clock)
+            taken = [theirs for other in self.streams.values() for theirs in other.spec.subjects]
+            if any(overlap(ours, theirs) for ours in spec.subjects for theirs in taken):
+                raise overlapping(spec.name, spec.subjects)
+            self.streams[spec.name] = MemoryStream(spec, self.clock, self._advise)
             return
         if spec.owes_work and (not found.spec.owes_work or found.spec.max_age_s):
             raise ConfigurationError(
                 f"stream {spec.name} owes work but its limits forget messages; expected discard=new and no age limit"
             )
         found.reconfigure(spec)
+
+    def _advise(self, about: str, said: dict[str, object]) -> None:
+        self.route(Delivery(f"$JS.EVENT.ADVISORY.CONSUMER.{about}", json.dumps(said).encode()))
 
     def _route(self, subject: str) -> tuple[list[Interest], list[list[Interest]]]:
         found = self._routes.get(subject)
@@ -139,16 +137,3 @@ class MemoryServer:
                 self._routes.clear()
             self._routes[subject] = found
         return found
-
-
-def _overlap(one: str, other: str) -> bool:
-    """Whether some subject matches both patterns."""
-    if not is_pattern(one) or not is_pattern(other):
-        return matches(one, other) or matches(other, one)
-    ours, theirs = one.split("."), other.split(".")
-    for a, b in zip(ours, theirs, strict=False):
-        if ">" in (a, b):
-            return True
-        if a != b and "*" not in (a, b):
-            return False
-    return len(ours) == len(theirs)

@@ -1,11 +1,20 @@
 """Streams of the in-memory bus: fences, the dedup window, limits, leases and redelivery."""
 
 import asyncio
+import heapq
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from itertools import islice
 
-from antiphon.runtime.bus.base import ConsumerSpec, Headers, Lease, StoredMessage, StreamSpec
+from antiphon.runtime.bus.base import (
+    ConsumerSpec,
+    ConsumerState,
+    Headers,
+    Lease,
+    StoredMessage,
+    StreamSpec,
+    StreamUsage,
+)
 from antiphon.runtime.bus.bell import Bell
 from antiphon.runtime.bus.matching import is_pattern, matches
 from antiphon.runtime.bus.refusals import conflict, full, stopped
@@ -15,11 +24,15 @@ from antiphon.runtime.clock import Clock
 DEDUP_S = 120.0  # the server's default window
 
 
+Advise = Callable[[str, dict[str, object]], None]  # an advisory's subject after its prefix, and what it says
+
+
 class MemoryStream:
     """Messages by sequence, with an index by subject."""
 
-    def __init__(self, spec: StreamSpec, clock: Clock) -> None:
+    def __init__(self, spec: StreamSpec, clock: Clock, advise: Advise) -> None:
         self.spec = spec
+        self.advise = advise
         self.last_sequence = 0
         self.durables: dict[str, MemoryDurable] = {}
         self._clock = clock
@@ -27,6 +40,7 @@ class MemoryStream:
         self._by_subject: dict[str, dict[int, None]] = {}
         self._seen: dict[str, tuple[float, int]] = {}  # message id -> (when, sequence), oldest first
         self._bytes = 0
+        self._ends: list[tuple[float, int]] = []  # (when, sequence) of messages with a TTL, a heap
 
     def takes(self, subject: str) -> bool:
         """Whether messages on ``subject`` are stored here."""
@@ -43,17 +57,10 @@ class MemoryStream:
             owes_work=spec.owes_work,
         )
 
-    def append(
-        self,
-        subject: str,
-        body: bytes,
-        headers: Headers,
-        message_id: str | None = None,
-        expected_last: int | None = None,
-    ) -> int:
+    def append(self, subject: str, body: bytes, headers: Headers, expected_last: int | None = None) -> int:
         """Store and return the sequence. As in the server, the fence comes before the duplicate."""
         self._forget_old()
-        message_id = message_id or headers.get("Nats-Msg-Id")
+        message_id = headers.get("Nats-Msg-Id")
         if expected_last is not None:
             last = self._last_sequence(subject)
             if last != expected_last:
@@ -70,6 +77,12 @@ class MemoryStream:
         )
         self._by_subject.setdefault(subject, {})[sequence] = None
         self._bytes += _size(subject, body, headers)
+        if headers.get("Nats-Rollup") == "sub":
+            for earlier in list(self._by_subject[subject])[:-1]:
+                self._remove(self._messages[earlier])
+        if "Nats-TTL" in headers:
+            end_s = self._clock.monotonic_s() + float(headers["Nats-TTL"].removesuffix("s"))
+            heapq.heappush(self._ends, (end_s, sequence))
         if message_id:
             self._seen[message_id] = (self._clock.monotonic_s(), sequence)
         for durable in self.durables.values():
@@ -84,6 +97,7 @@ class MemoryStream:
 
     def get(self, sequence: int) -> StoredMessage | None:
         """One message, if it is still there."""
+        self._forget_old()
         return self._messages.get(sequence)
 
     def select(self, patterns: tuple[str, ...], after: int) -> Iterator[StoredMessage]:
@@ -98,8 +112,15 @@ class MemoryStream:
             if message is not None and any(matches(pattern, message.subject) for pattern in patterns):
                 yield message
 
+    def usage(self) -> StreamUsage:
+        """How much is there."""
+        self._forget_old()
+        first = next(iter(self._messages), self.last_sequence + 1)
+        return StreamUsage(messages=len(self._messages), bytes=self._bytes, first=first, last=self.last_sequence)
+
     def purge(self, subject: str | None, below: int | None) -> int:
         """Remove messages; how many went."""
+        self._forget_old()
         gone = [
             message
             for message in self._messages.values()
@@ -108,6 +129,13 @@ class MemoryStream:
         for message in gone:
             self._remove(message)
         return len(gone)
+
+    def delete(self, sequence: int) -> bool:
+        """Remove one message; whether it was there."""
+        message = self.get(sequence)
+        if message is not None:
+            self._remove(message)
+        return message is not None
 
     def _last_sequence(self, subject: str) -> int:
         sequences = self._by_subject.get(subject)
@@ -118,7 +146,7 @@ class MemoryStream:
         if not limit:
             return
         if self.spec.owes_work and self._bytes + size > limit:
-            raise full(self.spec.name, subject, f"{self._bytes} of {limit} bytes used, {size} more do not fit")
+            raise full(self.spec.name, subject, size, self._bytes, limit)
         while self._messages and self._bytes + size > limit:
             self._remove(next(iter(self._messages.values())))
 
@@ -137,6 +165,10 @@ class MemoryStream:
             if now - when <= DEDUP_S:
                 break
             del self._seen[message_id]
+        while self._ends and self._ends[0][0] <= now:
+            ended = self._messages.get(heapq.heappop(self._ends)[1])
+            if ended is not None:
+                self._remove(ended)
         if self.spec.max_age_s:
             oldest = self._clock.unix_ns() // 1_000_000 - self.spec.max_age_s * 1000
             while self._messages and (first := next(iter(self._messages.values()))).unix_ms < oldest:
@@ -179,6 +211,16 @@ class MemoryDurable:
         """Messages not yet delivered to anybody."""
         return sum(1 for _ in self._stream.select(self.spec.subjects, self._position))
 
+    def state(self) -> ConsumerState:
+        """How far it is."""
+        pending = self.pending()
+        floor = self._position if pending else self._stream.last_sequence
+        if self._held:
+            floor = min(self._held) - 1
+        return ConsumerState(
+            name=self.spec.name, subjects=self.spec.subjects, floor=floor, pending=pending, held=len(self._held)
+        )
+
     def behind(self) -> int:
         """As ``pending``, counted to 256 at most: it is asked for with every lease."""
         return sum(1 for _ in islice(self._stream.select(self.spec.subjects, self._position), 256))
@@ -217,7 +259,12 @@ class MemoryDurable:
 
     def _release(self, sequence: int) -> None:
         if self.spec.max_deliveries and self._deliveries[sequence] >= self.spec.max_deliveries:
+            stream, name, deliveries = self._stream.spec.name, self.spec.name, self._deliveries[sequence]
             self.settle(sequence)
+            self._stream.advise(
+                f"MAX_DELIVERIES.{stream}.{name}",
+                {"stream": stream, "consumer": name, "stream_seq": sequence, "deliveries": deliveries},
+            )
             return
         self._held[sequence] = None
         self._due.append(sequence)

@@ -14,6 +14,7 @@ from antiphon.runtime.bus.buckets import NatsBuckets
 from antiphon.runtime.bus.connection import Connection
 from antiphon.runtime.bus.core import Core
 from antiphon.runtime.bus.dispatch import Dispatcher
+from antiphon.runtime.bus.inspector import NatsInspector
 from antiphon.runtime.bus.jetstream import NatsStreams
 from antiphon.runtime.bus.matching import check_pattern
 from antiphon.runtime.bus.wire import parse_headers
@@ -29,6 +30,7 @@ class NatsBus:
         self._core = core
         self._on_close = on_close
         self._streams = NatsStreams(core)
+        self._inspector = NatsInspector(self._core, self._streams.api)
         self._buckets = NatsBuckets(core, self._streams)
         self._blobs = StreamBlobs(self._streams)
         self._subscriptions: dict[NatsSubscription, None] = {}
@@ -57,6 +59,11 @@ class NatsBus:
     def streams(self) -> NatsStreams:
         """Stored messages."""
         return self._streams
+
+    @property
+    def inspector(self) -> NatsInspector:
+        """What the server says about streams."""
+        return self._inspector
 
     @property
     def buckets(self) -> NatsBuckets:

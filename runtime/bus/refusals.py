@@ -1,6 +1,8 @@
 """The errors that both buses raise, worded once."""
 
-from antiphon.runtime.errors import BusUnavailable, Conflict, MessageTooLarge, NoResponders
+from collections.abc import Iterable
+
+from antiphon.runtime.errors import BusUnavailable, ConfigurationError, Conflict, MessageTooLarge, NoResponders
 
 
 def closed() -> BusUnavailable:
@@ -42,14 +44,57 @@ def key_conflict(bucket: str, key: str, expected: int, found: int) -> Conflict:
 
 def no_stream(subject: str) -> BusUnavailable:
     """An append that nothing stores."""
-    return BusUnavailable(f"no stream takes {subject!r}; create it with ensure_streams", subject=subject)
-
-
-def full(stream: str, subject: str, why: str) -> BusUnavailable:
-    """A stream that refuses rather than forgets."""
     return BusUnavailable(
-        f"stream {stream} is full and took no message on {subject!r} ({why}); purge finished work or raise its limit",
+        f"no stream takes {subject!r}; a running node makes a lost one again within seconds, ensure_streams at once",
+        subject=subject,
+    )
+
+
+def overlapping(stream: str, subjects: Iterable[str]) -> ConfigurationError:
+    """A stream whose subjects another one takes."""
+    return ConfigurationError(
+        f"stream {stream} cannot take {', '.join(subjects)}: subjects overlap with those of another stream; "
+        "remove that one, or its subjects",
         stream=stream,
+    )
+
+
+def missing(stream: str) -> BusUnavailable:
+    """A stream by a name that the server does not know."""
+    return BusUnavailable(f"no stream {stream!r} on the server; create it with ensure_streams", stream=stream)
+
+
+def full(stream: str, subject: str, size: int, used: int, limit: int) -> BusUnavailable:
+    """A stream that refuses rather than forgets; sizes in bytes."""
+    return BusUnavailable(
+        f"stream {stream} is full: {used} of {limit} bytes used, no room for a message of {size} on {subject!r}; "
+        f"finished work goes after the replay window (replay_window_s, result_ttl_s), or raise the limit: "
+        f"nats stream edit {stream} --max-bytes",
+        stream=stream,
+        used=used,
+        limit=limit,
+    )
+
+
+def no_space(stream: str, subject: str, used: int, why: str) -> BusUnavailable:
+    """A server whose disk, or share of it, is used up."""
+    return BusUnavailable(
+        f"the server has no storage left for stream {stream} ({why}; the stream uses {used} bytes) and took no message "
+        f"on {subject!r}; free disk space or raise max_file_store, then restart the server if it still refuses",
+        stream=stream,
+        used=used,
+    )
+
+
+def unconfirmed(subject: str, waited_s: float, answer: str = "") -> BusUnavailable:
+    """An append without a word; ``answer`` is what the server says about the stream, if it says anything."""
+    disk = (
+        f"; the server answers otherwise ({answer}), so its disk is probably full: see its log, free space, restart it"
+    )
+    return BusUnavailable(
+        f"append to {subject!r} was not confirmed within {waited_s:g} s; it may be stored: "
+        f"repeat it with the same message id{disk if answer else ''}",
+        subject=subject,
     )
 
 

@@ -1,53 +1,67 @@
-"""The embedded server: one nats-server per home folder, shared by all commands, gone with the last of them.
+"""The embedded server: one nats-server per home folder, or a cluster, shared by all commands, gone with the last.
 
-In ``home/nats``: ``users.lock`` (each user holds it shared), ``start.lock`` (one starter at a time), ``server.lock``
-(held by guard and server while either lives), ``token`` and ``nats-server.conf`` (mode 0600), ``server.json`` (the
-port), ``store/`` (JetStream). The locks are ``flock``: the kernel gives them up for a process that was killed.
+In ``home/nats``: ``users.lock`` (each user holds it shared), ``start.lock`` (one starter at a time), ``token`` (mode
+0600), ``layout.json`` (how many servers, and how they flush), ``server.json`` (the port of a single server). A single
+server lives in this folder, those of a cluster in ``cluster/1`` and so on; ``process`` says what is there.
+The locks are ``flock``: the kernel gives them up for a process that was killed.
 """
 
 import asyncio
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
-import re
-import secrets
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
-from antiphon.runtime.bus import guard
-from antiphon.runtime.bus.binary import find_server
+import structlog
+
+from antiphon.runtime.bus.files import lock, read, token_of, write_private
+from antiphon.runtime.bus.members import Members
+from antiphon.runtime.bus.probe import as_object, is_free
+from antiphon.runtime.bus.process import ServerProcess
+from antiphon.runtime.bus.server_config import HOST, server_config, server_name
 from antiphon.runtime.errors import BusUnavailable, ConfigurationError
 
-_HOST = "127.0.0.1"
-_LOCK_S = 15.0  # another command starts the server, or its guard stops it; each takes well under a second
-_JOIN_S = 5.0
-_START_S = 10.0
-_KNOCK_S = 0.5
-_POLL_S = 0.005
+SIZES = (1, 3, 5)  # an even number survives no more losses than the odd one below it
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
-    """Where the embedded server listens, and what it asks for."""
+    """Where the embedded servers listen (URLs separated by commas), what they ask for, and how many they are."""
 
     url: str
     token: str
+    servers: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """What a home runs. ``sync_always``: appends are on the disk before they are confirmed."""
+
+    servers: int = 1
+    sync_always: bool = False
 
 
 class EmbeddedServer:
-    """The right to use the server; it stops some milliseconds after the last one is released."""
+    """The right to use the servers; they stop some milliseconds after the last one is released."""
 
     def __init__(self, address: ServerAddress, lock: int) -> None:
-        self.url = address.url
-        self.token = address.token
+        self.address = address
         self._lock: int | None = lock
+
+    @property
+    def url(self) -> str:
+        """Where to connect."""
+        return self.address.url
+
+    @property
+    def token(self) -> str:
+        """What the servers ask for."""
+        return self.address.token
 
     def release(self) -> None:
         """Use it no more. Idempotent."""
@@ -57,23 +71,25 @@ class EmbeddedServer:
             os.close(lock)
 
 
-def acquire(home: Path) -> EmbeddedServer:
-    """Join the server of ``home`` or start it. Blocks, usually for less than 200 ms.
+def acquire(home: Path, *, servers: int | None = None, sync_always: bool = False) -> EmbeddedServer:
+    """Join what runs in ``home``, or start it; servers of a cluster that have died are started again.
+
+    Blocks, for one server usually less than 200 ms, for a cluster some seconds. ``servers`` None takes those that run,
+    else as many as last time (at first one).
 
     Raises:
-        ConfigurationError: ``home`` cannot be used, or there is no nats-server program.
-        BusUnavailable: the server does not start or does not answer; the message says why.
+        ConfigurationError: ``home`` cannot be used, there is no nats-server program, or what runs there differs.
+        BusUnavailable: a server does not start or does not answer; the message says why.
     """
-    folder = home.expanduser().absolute() / "nats"
+    if servers is not None and servers not in SIZES:
+        raise ConfigurationError(f"{servers} servers, expected {', '.join(map(str, SIZES[:-1]))} or {SIZES[-1]}")
+    folder = nats_folder(home)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        users = _lock(folder / "users.lock", fcntl.LOCK_SH)
+        users = lock(folder / "users.lock", fcntl.LOCK_SH)
         try:
-            start = _lock(folder / "start.lock", fcntl.LOCK_EX)
-            try:
-                address = _join(folder) or _start(folder)
-            finally:
-                os.close(start)
+            with starting(folder):
+                address = _open(folder, servers, sync_always)
         except BaseException:
             os.close(users)
             raise
@@ -86,18 +102,20 @@ def acquire(home: Path) -> EmbeddedServer:
 
 
 @contextlib.asynccontextmanager
-async def embedded_server(home: Path) -> AsyncGenerator[ServerAddress, None]:
-    """The server of ``home`` for the length of a ``with``. Raises as ``acquire``."""
-    server = await acquire_soon(home)
+async def embedded_server(
+    home: Path, *, servers: int | None = None, sync_always: bool = False
+) -> AsyncGenerator[ServerAddress, None]:
+    """The server of ``home`` for the length of a ``with``. Arguments and errors are those of ``acquire``."""
+    server = await acquire_soon(home, servers=servers, sync_always=sync_always)
     try:
-        yield ServerAddress(server.url, server.token)
+        yield server.address
     finally:
         server.release()
 
 
-async def acquire_soon(home: Path) -> EmbeddedServer:
+async def acquire_soon(home: Path, *, servers: int | None = None, sync_always: bool = False) -> EmbeddedServer:
     """``acquire`` beside the event loop; a caller that is cancelled leaves nothing held."""
-    attempt = asyncio.ensure_future(asyncio.to_thread(acquire, home))
+    attempt = asyncio.ensure_future(asyncio.to_thread(acquire, home, servers=servers, sync_always=sync_always))
     try:
         return await asyncio.shield(attempt)
     except asyncio.CancelledError:
@@ -105,193 +123,89 @@ async def acquire_soon(home: Path) -> EmbeddedServer:
         raise
 
 
+def nats_folder(home: Path) -> Path:
+    """Where a home keeps its servers."""
+    return home.expanduser().absolute() / "nats"
+
+
+@contextlib.contextmanager
+def starting(folder: Path) -> Generator[None, None, None]:
+    """Nobody else starts a server of this folder meanwhile. Raises BusUnavailable."""
+    start = lock(folder / "start.lock", fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(start)
+
+
+def layout_of(folder: Path) -> Layout:
+    """What was started here last; one server when nothing was, or the note is damaged."""
+    noted = as_object(read(folder / "layout.json"))
+    servers = noted.get("servers")
+    if not isinstance(servers, int) or servers not in SIZES:
+        servers = 1
+    return Layout(servers=servers, sync_always=noted.get("sync_always") is True)
+
+
 def _release_late(attempt: "asyncio.Task[EmbeddedServer]") -> None:
     if not attempt.cancelled() and attempt.exception() is None:
         attempt.result().release()
 
 
-def _lock(path: Path, kind: int) -> int:
-    """An open file with the lock; closing it gives the lock up."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    deadline = time.monotonic() + _LOCK_S
-    while True:
-        try:
-            fcntl.flock(file, kind | fcntl.LOCK_NB)
-            return file
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                os.close(file)
-                raise BusUnavailable(
-                    f"{path} has been locked for {_LOCK_S:g} s; another command hangs while it starts or stops the "
-                    "server: end it and try again"
-                ) from None
-            time.sleep(_POLL_S)
-        except OSError:
-            os.close(file)
-            raise
+def _open(folder: Path, servers: int | None, sync_always: bool) -> ServerAddress:
+    token = token_of(folder)
+    last = layout_of(folder)
+    single = ServerProcess(folder, users=folder / "users.lock", name=server_name(token))
+    if single.lives or any(process.lives for process in Members(folder, token, last.servers).processes):
+        _check(folder, last, servers, sync_always)
+        layout = last
+    else:
+        layout = Layout(servers=servers or last.servers, sync_always=sync_always)
+        if layout.servers != last.servers and (folder / "layout.json").exists():
+            _log.warning("embedded_servers_changed", folder=str(folder), before=last.servers, now=layout.servers)
+        write_private(
+            folder / "layout.json", json.dumps({"servers": layout.servers, "sync_always": layout.sync_always})
+        )
+    if layout.servers == 1:
+        ports = [_start_single(single, token, layout.sync_always)]
+    else:
+        ports = Members(folder, token, layout.servers).start(sync_always=layout.sync_always)
+    return ServerAddress(",".join(f"nats://{HOST}:{port}" for port in ports), token, len(ports))
 
 
-def _lives(folder: Path) -> bool:
-    """Whether a server or its guard is alive. Only for the holder of ``start.lock``."""
-    file = os.open(folder / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(file)
-    return False
+def _check(folder: Path, running: Layout, servers: int | None, sync_always: bool) -> None:
+    if servers is not None and servers != running.servers:
+        raise ConfigurationError(
+            f"{running.servers} server(s) run in {folder}, expected {servers}: end the commands that use them, "
+            "or set ANTIPHON_HOME to another folder"
+        )
+    if sync_always and not running.sync_always:
+        raise ConfigurationError(
+            f"what runs in {folder} flushes to the disk every two minutes, and durability 'strict' asks for a flush "
+            "with each append: end the commands that use it and start again with ANTIPHON_DURABILITY=strict"
+        )
 
 
-def _join(folder: Path) -> ServerAddress | None:
-    """The server that runs here, or None when none does."""
-    deadline = time.monotonic() + _JOIN_S
-    while _lives(folder):
-        token = _read_token(folder)
-        for port in (_last_port(folder), _announced_port(folder)):
-            if token and port and _answers(port, _server_name(token)):
-                return ServerAddress(f"nats://{_HOST}:{port}", token)
-        if time.monotonic() > deadline:
-            raise BusUnavailable(
-                f"a server holds {folder} but does not answer within {_JOIN_S:g} s; "
-                "end the programs that use it (nats-server among them) and try again"
-            )
-        time.sleep(_POLL_S)
-    return None
-
-
-def _start(folder: Path) -> ServerAddress:
-    token = _read_token(folder) or _write_token(folder)
+def _start_single(process: ServerProcess, token: str, sync_always: bool) -> int:
+    """Join the server or start it; the port it listens on."""
+    note = process.folder / "server.json"
+    last = _noted_port(note)
+    running = process.join(last)
+    if running is not None:
+        return running
     # The port of last time lets those reconnect who still use a server that was killed by hand.
-    for port in (_last_port(folder), None):
-        if port is not None and not _is_free(port):
+    for port in (last, None):
+        if port is not None and not is_free(port):
             continue
-        address = _launch(folder, token, port)
-        if address is not None:
-            return address
-    raise BusUnavailable(f"the embedded server did not start: {_tail(folder)}; its folder is {folder}")
+        config = server_config(process.folder, name=process.name, token=token, port=port, sync_always=sync_always)
+        found = process.launch(config)
+        if found is not None:
+            write_private(note, json.dumps({"port": found}))
+            return found
+    raise BusUnavailable(f"the embedded server did not start: {process.complaint()}")
 
 
-def _launch(folder: Path, token: str, port: int | None) -> ServerAddress | None:
-    for stale in folder.glob("*.ports"):
-        stale.unlink()
-    config = folder / "nats-server.conf"
-    _write_private(config, _config(folder, token, port))
-    script = [sys.executable, "-I", "-S", guard.__file__, str(folder / "users.lock"), str(folder / "server.lock")]
-    command = [str(find_server()), "-c", str(config), "--ports_file_dir", str(folder)]
-    subprocess.run(
-        [*script, str(folder / "startup.log"), *command],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        timeout=_START_S,
-        check=False,
-        cwd="/",
-    )
-    deadline = time.monotonic() + _START_S
-    while _lives(folder) and time.monotonic() < deadline:
-        found = _announced_port(folder)
-        if found and _answers(found, _server_name(token)):
-            _write_private(folder / "server.json", json.dumps({"port": found}))
-            return ServerAddress(f"nats://{_HOST}:{found}", token)
-        time.sleep(_POLL_S)
-    return None
-
-
-def _config(folder: Path, token: str, port: int | None) -> str:
-    """Loopback only; 16 GiB of store so that the streams' reservations do not depend on the disk's free space."""
-    return f"""listen: "{_HOST}:{port or -1}"
-server_name: {_server_name(token)}
-authorization {{ token: "{token}" }}
-jetstream {{ store_dir: {json.dumps(str(folder / "store"))}, max_memory_store: 67108864, max_file_store: 17179869184 }}
-log_file: {json.dumps(str(folder / "server.log"))}
-logfile_size_limit: 8388608
-logfile_max_num: 2
-"""
-
-
-def _server_name(token: str) -> str:
-    """Tells our server from another program that got its port; the token itself stays secret."""
-    return f"antiphon-{hashlib.sha256(token.encode()).hexdigest()[:12]}"
-
-
-def _answers(port: int, name: str) -> bool:
-    """Whether the server of that name listens there."""
-    try:
-        with socket.create_connection((_HOST, port), _KNOCK_S) as connection:
-            connection.settimeout(_KNOCK_S)
-            line = connection.makefile("rb").readline(65_536)
-    except OSError:
-        return False
-    found = re.match(rb"INFO (\{.*\})", line)
-    return found is not None and _object(found[1].decode("utf-8", "replace")).get("server_name") == name
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((_HOST, port))
-        except OSError:
-            return False
-    return True
-
-
-def _last_port(folder: Path) -> int | None:
+def _noted_port(note: Path) -> int | None:
     """The port in ``server.json``; None when it is missing or damaged."""
-    port = _object(_read(folder / "server.json")).get("port")
+    port = as_object(read(note)).get("port")
     return port if isinstance(port, int) and 0 < port < 65_536 else None
-
-
-def _announced_port(folder: Path) -> int | None:
-    """The port in the server's own ports file; None until it is written whole."""
-    for path in folder.glob("*.ports"):
-        urls = _object(_read(path)).get("nats")
-        if isinstance(urls, list) and urls:
-            found = re.search(r":(\d+)$", str(urls[0]))
-            if found:
-                return int(found[1])
-    return None
-
-
-def _read_token(folder: Path) -> str:
-    """The token, or nothing when it is missing or damaged."""
-    token = _read(folder / "token").strip()
-    return token if re.fullmatch(r"[0-9a-f]{48}", token) else ""
-
-
-def _write_token(folder: Path) -> str:
-    token = secrets.token_hex(24)
-    _write_private(folder / "token", token)
-    return token
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Whole or not at all, readable by its owner only."""
-    part = path.with_suffix(".part")
-    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    part.replace(path)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return ""
-
-
-def _object(text: str) -> dict[str, object]:
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _tail(folder: Path) -> str:
-    """The server's last complaint."""
-    lines = [line for name in ("server.log", "startup.log") for line in _read(folder / name).splitlines()]
-    complaints = [line for line in lines if "[FTL]" in line or "[ERR]" in line] or lines
-    return complaints[-1].strip() if complaints else "it said nothing"

@@ -1,5 +1,6 @@
-"""Stream specs as JetStream configurations, and what may be changed on a stream that is there."""
+"""Stream specs as JetStream configurations, what may be changed on a stream that is there, and what an append asks."""
 
+import math
 from typing import Any
 
 from antiphon.runtime.bus.base import StreamSpec
@@ -8,6 +9,15 @@ from antiphon.runtime.errors import ConfigurationError
 _DEDUP_S = 120.0
 _NS = 1_000_000_000
 _UNLIMITED = (-1, 0)
+_TAKEN_OVER = (
+    "subjects",
+    "allow_direct",
+    "allow_rollup_hdrs",
+    "allow_msg_ttl",
+    "max_age",
+    "duplicate_window",
+    "subject_delete_marker_ttl",
+)
 
 
 def wanted(spec: StreamSpec) -> dict[str, Any]:
@@ -24,6 +34,8 @@ def wanted(spec: StreamSpec) -> dict[str, Any]:
         "max_msgs_per_subject": -1,
         "duplicate_window": int(min(_DEDUP_S, spec.max_age_s or _DEDUP_S) * _NS),
         "allow_direct": True,
+        "allow_rollup_hdrs": True,
+        "allow_msg_ttl": True,
     }
 
 
@@ -53,10 +65,26 @@ def merge(found: dict[str, Any], config: dict[str, Any], *, owes_work: bool) -> 
                 stream=config["name"],
             )
     merged = dict(found)
-    for key in ("subjects", "allow_direct", "max_age", "duplicate_window", "subject_delete_marker_ttl"):
+    for key in _TAKEN_OVER:
         if key in config:
             merged[key] = config[key]
     if found.get("max_bytes", -1) not in _UNLIMITED:
         wider = config["max_bytes"] in _UNLIMITED or config["max_bytes"] > found["max_bytes"]
         merged["max_bytes"] = config["max_bytes"] if wider else found["max_bytes"]
+    if config.get("num_replicas", 1) > found.get("num_replicas", 1):
+        merged["num_replicas"] = config["num_replicas"]
     return merged if merged != found else None
+
+
+def append_headers(message_id: str | None, expected_last: int | None, *, rollup: bool, ttl_s: float) -> dict[str, str]:
+    """What an append asks of the stream (the server's own headers; TTL: ADR-43, in whole seconds, rounded up)."""
+    asked: dict[str, str] = {}
+    if message_id is not None:
+        asked["Nats-Msg-Id"] = message_id
+    if expected_last is not None:
+        asked["Nats-Expected-Last-Subject-Sequence"] = str(expected_last)
+    if rollup:
+        asked["Nats-Rollup"] = "sub"
+    if ttl_s > 0:
+        asked["Nats-TTL"] = f"{math.ceil(ttl_s)}s"
+    return asked

@@ -2,7 +2,7 @@
 
 import typer
 
-from antiphon.runtime.cli import models, observe, schemas, serve, tasks
+from antiphon.runtime.cli import approvals, dead, journal, models, observe, schedules, schemas, serve, status, tasks
 from antiphon.runtime.version import VERSION
 
 app = typer.Typer(
@@ -35,8 +35,13 @@ app.command("ask")(tasks.ask)
 app.command("submit")(tasks.submit)
 app.command("result")(tasks.result)
 app.command("cancel")(tasks.cancel)
+app.command("task")(status.task)
+app.command("journal")(journal.journal)
 app.command("agents")(tasks.agents)
 app.command("trace")(observe.trace)
 app.command("findings")(observe.findings)
 app.command("schemas")(schemas.schemas)
+app.add_typer(approvals.app, name="approvals")
+app.add_typer(schedules.app, name="schedules")
+app.add_typer(dead.app, name="dead")
 app.add_typer(models.app, name="models")

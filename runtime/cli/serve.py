@@ -3,7 +3,8 @@
 import asyncio
 import os
 import sys
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import structlog
@@ -58,6 +59,9 @@ def run_system(
 
 def up(
     port: int | None = typer.Option(None, min=0, max=65535, help="The console's port; 0 takes any free one."),
+    servers: int | None = typer.Option(
+        None, help="How many bus servers this home has: 1, or a cluster of 3 or 5; as last time if not given."
+    ),
     until_eof: bool = UNTIL_EOF,
 ) -> None:
     """Start bus (if none), store, logging agent and the console, until told to stop."""
@@ -72,7 +76,10 @@ def up(
         if port is not None:
             found = found.model_copy(update={"console_port": port})
         _configure_logging(found, None)
-        async with observatory(found) as running:
+        async with AsyncExitStack() as stack:
+            if servers is not None:
+                await stack.enter_async_context(_servers(found, servers))
+            running = await stack.enter_async_context(observatory(found))
             _instrument(found, running.host.telemetry)
             typer.echo(f"console: {running.url}", err=False)
             sys.stdout.flush()
@@ -118,6 +125,20 @@ def serve_model(
             await stop.wait()
 
     run(work())
+
+
+@asynccontextmanager
+async def _servers(found: Settings, count: int) -> AsyncGenerator[None, None]:
+    """The embedded servers, ``count`` of them; whatever connects afterwards joins them."""
+    from antiphon.runtime.bus.server import embedded_server
+
+    if found.nats_url is not None:
+        raise ConfigurationError(
+            f"--servers {count} starts servers of this home, and ANTIPHON_NATS_URL names another: unset one of them"
+        )
+    async with embedded_server(found.home, servers=count, sync_always=found.durability == "strict") as address:
+        typer.echo(f"bus: {address.url}", err=True)
+        yield
 
 
 class _Console:

@@ -1,6 +1,7 @@
 """``antiphon ask | submit | result | cancel | agents``: work for agents, from the shell."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import typer
@@ -9,14 +10,16 @@ from rich.console import Console
 from rich.table import Table
 
 from antiphon.runtime.agent import Handler
-from antiphon.runtime.cli.common import body_of, run, settings
-from antiphon.runtime.client import Client, Done, cancel_task, connect
+from antiphon.runtime.cli.common import body_of, run
+from antiphon.runtime.cli.session import client_session
+from antiphon.runtime.client import Client, Done
 from antiphon.runtime.delivery.outcome import await_result, failure_of, read_result
 from antiphon.runtime.errors import ConfigurationError
+from antiphon.runtime.policies.limits import parse_budget
 from antiphon.schemas.identity import Address, InvalidName, check_task
 from antiphon.schemas.message import Message
 from antiphon.schemas.node import TypeCard
-from antiphon.schemas.task import Restarted, TaskResult, Token
+from antiphon.schemas.task import Gap, Restarted, TaskResult, Token
 
 ADDRESS = typer.Argument(help="agent.handler, such as writer.write")
 BODY = typer.Argument(help="The message as a JSON object; - reads standard input.")
@@ -35,7 +38,7 @@ def ask(
 
     async def work() -> dict[str, Any]:
         message = body_of(body)
-        async with connect(settings=settings()) as client:
+        async with client_session() as client:
             handler = await _handler(client, address)
             reply = await client.ask(handler, handler.input.model_validate(message), timeout_s=timeout)
             return reply.model_dump(mode="json")
@@ -49,19 +52,25 @@ def submit(
     wait: bool = typer.Option(False, "--wait", help="Wait for the outcome and print it; show what is emitted."),
     key: str = typer.Option("", help="Idempotency key: the same key is the same task."),
     timeout: float | None = TIMEOUT,
+    budget: str = typer.Option("", help="What the whole run may use, such as tokens=10000,usd=0.5,steps=50,wall_s=60."),
     as_json: bool = AS_JSON,
 ) -> None:
     """Store a durable task. Once this printed an id, the task cannot be lost."""
 
     async def work() -> None:
         message = body_of(body)
-        async with connect(settings=settings()) as client:
+        limits = parse_budget(budget) if budget else {}
+        async with client_session() as client:
             handler = await _handler(client, address)
             if wait and not key and not as_json:
-                await _stream(client, handler, handler.input.model_validate(message), timeout)
+                await _stream(client, handler, handler.input.model_validate(message), timeout, limits)
                 return
             task = await client.submit(
-                handler, handler.input.model_validate(message), idempotency_key=key or None, timeout_s=timeout
+                handler,
+                handler.input.model_validate(message),
+                idempotency_key=key or None,
+                timeout_s=timeout,
+                budget=limits,
             )
             if not wait:
                 typer.echo(json.dumps({"task": task.id, "run": task.run}) if as_json else task.id)
@@ -82,7 +91,7 @@ def result(
 
     async def work() -> TaskResult:
         _check(task)
-        async with connect(settings=settings()) as client:
+        async with client_session() as client:
             host = client.host
             deadline = None if timeout is None else host.clock.unix_ns() // 1_000_000 + int(timeout * 1000)
             if wait:
@@ -104,8 +113,8 @@ def cancel(task: str = TASK) -> None:
 
     async def work() -> bool:
         _check(task)
-        async with connect(settings=settings()) as client:
-            return await cancel_task(client.host, task)
+        async with client_session() as client:
+            return await client.cancel(task)
 
     if not run(work()):
         typer.echo(f"task {task} had ended before: see `antiphon result {task}`", err=True)
@@ -117,7 +126,7 @@ def agents(as_json: bool = AS_JSON) -> None:
     """List the agents, their handlers and the nodes that are alive."""
 
     async def work() -> tuple[list[Any], list[Any]]:
-        async with connect(settings=settings()) as client:
+        async with client_session() as client:
             directory = client.host.directory
             return await directory.agents(), await directory.nodes()
 
@@ -125,23 +134,29 @@ def agents(as_json: bool = AS_JSON) -> None:
     if as_json:
         typer.echo(json.dumps({"agents": [c.model_dump() for c in cards], "nodes": [n.model_dump() for n in nodes]}))
         return
-    table = Table("agent", "handler", "takes", "returns", "alive on")
-    for card in sorted(cards, key=lambda card: card.name):
-        alive = ", ".join(node.node for node in nodes if card.name in node.agents) or "[dim]nobody now[/dim]"
+    table = Table("agent", "version", "handler", "takes", "returns", "alive on")
+    for card in sorted(cards, key=lambda card: (card.name, card.version)):
+        named = f"{card.name}@{card.version}"
+        alive = ", ".join(node.node for node in nodes if named in node.versions) or "[dim]nobody now[/dim]"
         for index, handler in enumerate(card.handlers):
             first = index == 0
-            row = (card.name if first else "", handler.name, handler.input.name, handler.output.name)
+            who = (card.name, card.version) if first else ("", "")
+            row = (*who, handler.name, handler.input.name, handler.output.name)
             table.add_row(*row, alive if first else "")
         if not card.handlers:
-            table.add_row(card.name, "", "", "", alive)
+            table.add_row(card.name, card.version, "", "", "", alive)
     Console().print(table)
 
 
 async def _stream(
-    client: Client, handler: Handler[Message, Message], message: Message, timeout_s: float | None
+    client: Client,
+    handler: Handler[Message, Message],
+    message: Message,
+    timeout_s: float | None,
+    budget: Mapping[str, float],
 ) -> None:
     shown = False
-    async for event in client.stream(handler, message, timeout_s=timeout_s):
+    async for event in client.stream(handler, message, timeout_s=timeout_s, budget=budget):
         if isinstance(event, Done):
             typer.echo(("\n" if shown else "") + json.dumps(event.value.model_dump(mode="json"), ensure_ascii=False))
         elif isinstance(event, Token):
@@ -149,6 +164,8 @@ async def _stream(
             typer.echo(event.text, nl=False)
         elif isinstance(event, Restarted):
             typer.echo(f"\n-- attempt {event.attempt}: the worker died or failed, starting anew --", err=True)
+        elif isinstance(event, Gap):
+            typer.echo(f"\n-- {event.missed} items were missed --", err=True)
         else:
             typer.echo(json.dumps(event.value, ensure_ascii=False), err=True)
 

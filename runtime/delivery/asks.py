@@ -3,18 +3,20 @@
 import asyncio
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import structlog
 
-from antiphon.runtime.agent import Agent
+from antiphon.runtime.agent import Agent, Handler
 from antiphon.runtime.bus.base import Delivery, Subscription
 from antiphon.runtime.bus.services import EndpointStats
+from antiphon.runtime.delivery.bodies import INLINE_MAX, pack, unpack
 from antiphon.runtime.delivery.execute import Executor, Job, Target
 from antiphon.runtime.delivery.slots import Slots
-from antiphon.runtime.errors import AntiphonError, BusError, Busy, InvalidMessage, to_info
+from antiphon.runtime.errors import AntiphonError, BusError, Busy, InvalidMessage, NotDurable, to_info
 from antiphon.runtime.host import Host
 from antiphon.schemas import subjects
-from antiphon.schemas.envelope import ERROR, Envelope, EnvelopeError
+from antiphon.schemas.envelope import BLOB, ERROR, Envelope, EnvelopeError
 
 REFUSING = 64  # asks that are being told Busy at the same time
 
@@ -54,7 +56,7 @@ class AskServer:
             self._subscriptions.append(
                 await self._host.bus.subscribe(
                     subjects.ask(self._host.tenant, address),
-                    partial(self._receive, target, tally),
+                    partial(self._receive, target, tally) if handler.key is None else partial(self._decline, handler),
                     queue=self._agent.name,
                     # The mailbox is the slots': each accepted ask waits there in its own task, one more is refused.
                     concurrency=self._slots.capacity + self._slots.limit + REFUSING,
@@ -96,10 +98,16 @@ class AskServer:
         self._count += 1
         tally.requests += 1
         try:
+            if BLOB in delivery.headers:
+                delivery = delivery._replace(body=await unpack(self._host.bus, delivery.body, delivery.headers))
             body = await self._executor.run(self._job(target, delivery, enter_ns))
             if delivery.reply:
                 # No headers: the caller knows the type from its handler, and only errors need telling apart.
-                await self._host.bus.publish(delivery.reply, body)
+                headers = None
+                if len(body) > INLINE_MAX:
+                    host = self._host
+                    body, headers = await pack(host.bus, body, {}, host.tenant, None, max_bytes=host.max_body)
+                await self._host.bus.publish(delivery.reply, body, headers)
         except Exception as error:
             tally.errors += 1
             tally.last_error = str(error)
@@ -110,6 +118,13 @@ class AskServer:
             self._count -= 1
             if not self._count and self._answered is not None:
                 self._answered.set()
+
+    async def _decline(self, handler: Handler[Any, Any], delivery: Delivery) -> None:
+        """For whoever does not know that the handler is keyed."""
+        try:
+            handler.check_askable()
+        except NotDurable as error:
+            await self._refuse(delivery, error)
 
     def _job(self, target: Target, delivery: Delivery, enter_ns: int) -> Job:
         try:

@@ -1,6 +1,8 @@
-"""Events of one topic for one agent: stored, shared by its replicas, redelivered until handled."""
+"""Events of one topic for one agent: each becomes a durable task of the subscriber, once.
 
-import random
+So an event has what a task has: a journal, retries, parking, one outcome, a dead letter. Its task id derives from the
+event, so that an event that was stored twice, or forwarded twice, is handled once as long as results are kept.
+"""
 
 import structlog
 
@@ -8,13 +10,14 @@ from antiphon.runtime.agent import Agent, Subscriber
 from antiphon.runtime.bus.base import ConsumerSpec, Lease
 from antiphon.runtime.bus.topology import EVENTS
 from antiphon.runtime.delivery.dead_letter import bury
-from antiphon.runtime.delivery.execute import Executor, Job
-from antiphon.runtime.delivery.retry import delay_s
-from antiphon.runtime.delivery.slots import Slots
-from antiphon.runtime.errors import AntiphonError, InvalidMessage, NodeStopping, to_info
+from antiphon.runtime.delivery.slots import Slot
+from antiphon.runtime.errors import InvalidMessage
 from antiphon.runtime.host import Host
 from antiphon.schemas import subjects
-from antiphon.schemas.envelope import Envelope, EnvelopeError
+from antiphon.schemas.envelope import BLOB, MESSAGE_ID, Envelope, EnvelopeError
+from antiphon.schemas.identity import derived_id
+
+FORWARDING = 64  # events of one subscriber that are being forwarded at once
 
 log = structlog.get_logger()
 
@@ -31,66 +34,32 @@ def consumer_spec(host: Host, agent: Agent, subscriber: Subscriber) -> ConsumerS
     )
 
 
-class EventProcessor:
-    """Hands one leased event to the subscriber; a failed one is tried again, then becomes a dead letter."""
+class EventForwarder:
+    """Turns an event into the subscriber's task."""
 
-    def __init__(
-        self,
-        host: Host,
-        agent: Agent,
-        subscriber: Subscriber,
-        slots: Slots,
-        executor: Executor,
-        rng: random.Random,
-    ) -> None:
+    def __init__(self, host: Host, agent: Agent, subscriber: Subscriber) -> None:
         self._host = host
         self._agent = agent
-        self._target = executor.target(
-            subjects.Kind.EVENT, subscriber.address, subscriber.input, None, subscriber.function
-        )
-        self._slots = slots
-        self._executor = executor
-        self._rng = rng
+        self._address = subscriber.address
+        self._topic = subscriber.topic
 
-    async def __call__(self, lease: Lease) -> None:
-        """Run it. Raises BusError."""
-        host, most = self._host, self._agent.max_attempts
-        try:
-            if lease.deliveries > most:
-                raise NodeStopping(f"its worker died in each of {most} attempts")
-            await self._executor.run(self._job(lease))
-        except Exception as error:
-            info = to_info(error)
-            if not isinstance(error, AntiphonError):
-                log.exception("subscriber_failed", subject=lease.message.subject, attempt=lease.deliveries)
-            if info.retryable and lease.deliveries < most:
-                stopping = isinstance(error, NodeStopping)
-                await lease.nak(0.0 if stopping else delay_s(lease.deliveries, self._rng))
-                return
-            await bury(
-                host.bus,
-                host.clock,
-                host.tenant,
-                self._agent.name,
-                lease.message,
-                reason=info,
-                attempts=min(lease.deliveries, most),
-            )
-        await lease.ack()
-
-    def _job(self, lease: Lease) -> Job:
-        message = lease.message
+    async def __call__(self, lease: Lease, slot: Slot) -> None:
+        """Store the task, then settle the event. Raises BusError."""
+        host, message = self._host, lease.message
+        event = message.headers.get(MESSAGE_ID) or f"{EVENTS.name}:{message.sequence}"
+        task = derived_id("event", host.tenant, event, str(self._address))
         try:
             envelope = Envelope.from_headers(message.headers)
         except EnvelopeError as error:
-            raise InvalidMessage(str(error)) from None
-        return Job(
-            self._target,
-            message.subject,
-            envelope,
-            message.body,
-            "",
-            lease.deliveries,
-            message.unix_ms * 1_000_000,
-            self._slots.waiting + lease.behind,
-        )
+            info = InvalidMessage(str(error)).info()
+            await bury(
+                host.bus, host.clock, host.tenant, self._agent.name, message, reason=info, attempts=lease.deliveries
+            )
+            await lease.ack()
+            return
+        forwarded = envelope._replace(task=task, topic=self._topic, message_id="")
+        headers = forwarded.headers()
+        if BLOB in message.headers:
+            headers[BLOB] = message.headers[BLOB]
+        await host.bus.streams.append(subjects.task(host.tenant, self._address), message.body, headers, message_id=task)
+        await lease.ack()

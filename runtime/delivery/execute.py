@@ -11,13 +11,26 @@ from antiphon.runtime.delivery.payload import decode, encode
 from antiphon.runtime.delivery.running import Running
 from antiphon.runtime.delivery.slots import Slots
 from antiphon.runtime.delivery.streaming import Emitter
-from antiphon.runtime.errors import DeadlineExceeded, HandlerFailed, NodeStopping, error_type
+from antiphon.runtime.delivery.task_run import TaskRun
+from antiphon.runtime.errors import (
+    BusUnavailable,
+    ConfigurationError,
+    DeadlineExceeded,
+    Diverged,
+    HandlerFailed,
+    InDoubt,
+    InvalidMessage,
+    LeaseLost,
+    NodeStopping,
+    error_type,
+)
 from antiphon.runtime.host import Host
 from antiphon.runtime.policies.chain import Scope
+from antiphon.runtime.policies.limits import check_budget, deadline_of
 from antiphon.runtime.telemetry import attributes as names
 from antiphon.runtime.telemetry.propagation import parse
 from antiphon.schemas import subjects
-from antiphon.schemas.envelope import Envelope
+from antiphon.schemas.envelope import BUDGET, Envelope
 from antiphon.schemas.identity import Address, new_id
 from antiphon.schemas.message import Message
 from antiphon.schemas.task import TaskState
@@ -51,6 +64,7 @@ class Job(NamedTuple):
     enter_ns: int  # unix ns: when the message began to wait
     depth: int  # how many still waited when a slot took it
     ends: Callable[[Exception | None], TaskState | None] | None = None  # the terminal state, for durable work
+    task_run: TaskRun | None = None  # None: not durable
 
 
 class Executor:
@@ -94,6 +108,10 @@ class Executor:
             attributes=attributes,
         )
 
+    def expect(self, task: str, parent: str) -> None:
+        """The task is on its way to its handler; from here on signals that it or its parent has ended are kept."""
+        self._running.expect(task, parent)
+
     async def run(self, job: Job, emitter: Emitter | None = None) -> bytes:
         """The reply's bytes (empty for an event).
 
@@ -104,13 +122,21 @@ class Executor:
             Exception: whatever the handler raised.
         """
         envelope = job.envelope
+        deadline = envelope.deadline_unix_ms
+        if envelope.budget:
+            try:
+                check_budget(envelope.budget)
+            except ConfigurationError as error:
+                raise InvalidMessage(f"header {BUDGET}: {error.message}") from None
+            if deadline is None:  # a bare message's: whoever submits with a client sets both
+                deadline = deadline_of(envelope.budget, job.enter_ns // 1_000_000)
         scope = Scope(
             self._host.tenant,
             envelope.run or job.task or new_id(),
             self._agent.name,
             job.task,
             job.attempt,
-            envelope.deadline_unix_ms,
+            deadline,
             envelope.priority,
             envelope.labels,
             envelope.budget,
@@ -150,12 +176,17 @@ class Executor:
 
     async def _run(self, job: Job, scope: Scope, emitter: Emitter | None, attributes: dict[str, Any]) -> bytes:
         target = job.target
-        run = self._running.enter(job.task, scope.deadline_unix_ms)
+        task_run = job.task_run
+        run = self._running.enter(job.task, job.envelope.parent, scope.deadline_unix_ms)
+        if task_run is not None:
+            task_run.begin(run)
         try:
             self._check_time(scope.deadline_unix_ms)
             message = decode(target.input, job.body, job.envelope)
-            ctx = Context(self._host, self._agent, scope, input=job.body, emitter=emitter)
+            ctx = Context(self._host, self._agent, scope, input=job.body, emitter=emitter, task_run=task_run)
             reply = await target.function(message, ctx)
+            if task_run is not None:
+                task_run.check_complete()
         except asyncio.CancelledError:
             if run.reason is None:
                 raise
@@ -163,6 +194,10 @@ class Executor:
             raise run.reason from None
         finally:
             self._running.leave(run)
+            if task_run is not None:
+                task_run.end()
+        if isinstance(run.reason, LeaseLost | BusUnavailable | InDoubt | Diverged):
+            raise run.reason  # the handler swallowed it, but its task is no longer its own to finish
         if target.output is None:
             return b""
         if not isinstance(reply, target.output):

@@ -54,7 +54,7 @@ async def run_model_call(
         prompt = request.model_dump_json(include={"conversation"})
         operation.attributes[names.GENAI_INPUT_MESSAGES] = prompt
         operation.attributes[names.GENAI_OUTPUT_MESSAGES] = answer_bytes(reply).decode()
-    return Outcome(reply, answer_bytes(reply))
+    return Outcome(reply, answer_bytes(reply), encode(reply))
 
 
 def answer_bytes(reply: Reply) -> bytes:

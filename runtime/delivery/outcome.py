@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 
 from antiphon.runtime.agent import Out
-from antiphon.runtime.bus.base import Bus, Delivery
+from antiphon.runtime.bus.base import Bus, Delivery, StoredMessage
 from antiphon.runtime.clock import Clock
+from antiphon.runtime.delivery.bodies import INLINE_MAX, MAX_BODY, pack, unpack
 from antiphon.runtime.delivery.payload import decode, encode
 from antiphon.runtime.errors import Conflict, DeadlineExceeded, HandlerFailed, TaskCancelled, TaskDead, from_info
 from antiphon.runtime.policies.chain import Outcome
@@ -19,12 +20,31 @@ POLL_MAX_S = 2.0  # a wake-up message normally comes first; polling covers one t
 POLL_WOKEN_S = 0.005  # the wake-up may overtake the stream's own store
 
 
-async def store_result(bus: Bus, tenant: str, result: TaskResult) -> bool:
-    """Publish the outcome with expected sequence 0; False if the task already had one. Raises BusError."""
+def encode_success(result: TaskResult, value: bytes) -> bytes:
+    """``encode`` of a result whose reply is the JSON ``value``, without taking it apart (1.6 µs for 11.5)."""
+    return msgspec.json.encode({**result.__dict__, "value": msgspec.Raw(value)})
+
+
+async def store_result(
+    bus: Bus,
+    tenant: str,
+    result: TaskResult,
+    *,
+    ttl_s: float,
+    max_body: int = MAX_BODY,
+    value: bytes | None = None,
+) -> bool:
+    """Publish the outcome with expected sequence 0, kept for ``ttl_s``; False if there is one. Raises BusError.
+
+    ``value`` is the reply's JSON, where ``result.value`` was not filled in.
+    """
     headers = Envelope(type=TaskResult.message_name, run=result.run, task=result.task).headers()
     subject = subjects.result(tenant, result.task)
+    body = encode(result) if value is None else encode_success(result, value)
+    if len(body) > INLINE_MAX:
+        body, headers = await pack(bus, body, headers, tenant, result.task, max_bytes=max_body)
     try:
-        await bus.streams.append(subject, encode(result), headers, expected_last=0)
+        await bus.streams.append(subject, body, headers, expected_last=0, ttl_s=ttl_s)
     except Conflict:
         return False
     return True
@@ -32,8 +52,12 @@ async def store_result(bus: Bus, tenant: str, result: TaskResult) -> bool:
 
 async def read_result(bus: Bus, tenant: str, task: str) -> TaskResult | None:
     """The task's outcome, or None while it has none."""
-    stored = await bus.streams.last(subjects.result(tenant, task))
-    return None if stored is None else decode(TaskResult, stored.body)
+    return await result_of(bus, await bus.streams.last(subjects.result(tenant, task)))
+
+
+async def result_of(bus: Bus, stored: StoredMessage | None) -> TaskResult | None:
+    """The outcome in the newest message on a result's subject."""
+    return None if stored is None else decode(TaskResult, await unpack(bus, stored.body, stored.headers))
 
 
 async def await_result(bus: Bus, clock: Clock, tenant: str, task: str, *, deadline_unix_ms: int | None) -> TaskResult:

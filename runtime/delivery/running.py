@@ -7,6 +7,7 @@ from typing import Any
 from antiphon.runtime.clock import Clock
 from antiphon.runtime.errors import AntiphonError, DeadlineExceeded, TaskCancelled
 
+REMEMBERED = 4096  # ended tasks: one of them may be on its way to its handler, held up by a server that was away
 SWEEP_S = 0.05  # one timer for all handlers: a deadline is noticed this late at most
 
 
@@ -16,12 +17,14 @@ class Run:
 
     asyncio_task: "asyncio.Task[Any]"
     task: str
+    parent: str
     deadline_unix_ms: int | None
     reason: AntiphonError | None = None
+    ended: bool = False
 
     def stop(self, reason: AntiphonError) -> None:
         """Cancel the handler; only the first reason counts."""
-        if self.reason is None:
+        if self.reason is None and not self.ended:
             self.reason = reason
             self.asyncio_task.cancel()
 
@@ -31,36 +34,60 @@ class Running:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._runs: set[Run] = set()
+        self._runs: dict[Run, None] = {}  # in order: a set of objects has another order in every run
+        self._timed = asyncio.Event()  # some run has, or had, a deadline
         self._idle: asyncio.Future[None] | None = None
         self._stopping: AntiphonError | None = None
+        self._ended: dict[str, None] = {}
 
     def __len__(self) -> int:
         return len(self._runs)
 
-    def enter(self, task: str, deadline_unix_ms: int | None) -> Run:
-        """Note that the current asyncio task runs a handler."""
+    def enter(self, task: str, parent: str, deadline_unix_ms: int | None) -> Run:
+        """Note that the current asyncio task runs a handler, on behalf of ``task`` and of the ``parent`` that waits."""
         current = asyncio.current_task()
         if current is None:
             raise RuntimeError("a handler runs outside an asyncio task")
-        run = Run(current, task, deadline_unix_ms)
-        self._runs.add(run)
+        run = Run(current, task, parent, deadline_unix_ms)
+        self._runs[run] = None
+        if deadline_unix_ms is not None:
+            self._timed.set()
         if self._stopping is not None:
             run.stop(self._stopping)
+        elif self._ended:
+            self._stop_ended(run)
         return run
 
     def leave(self, run: Run) -> None:
         """The handler has ended."""
-        self._runs.discard(run)
+        run.ended = True
+        self._runs.pop(run, None)
         if not self._runs and self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
 
-    def cancel(self, task: str) -> bool:
-        """Stop the handler of a durable task; False if it does not run here."""
-        found = [run for run in self._runs if run.task == task]
-        for run in found:
-            run.stop(TaskCancelled(f"task {task} was cancelled", task=task))
-        return bool(found)
+    def cancel(self, task: str) -> list[str]:
+        """Stop the handlers of a durable task that has ended, and of its children; the tasks that were stopped.
+
+        Those that are about to start are stopped when they do.
+        """
+        self._ended[task] = None
+        while len(self._ended) > REMEMBERED:
+            del self._ended[next(iter(self._ended))]
+        return [run.task for run in list(self._runs) if self._stop_ended(run)]
+
+    def expect(self, task: str, parent: str) -> None:
+        """Somebody is about to look whether these have ended: what was heard before counts no more."""
+        self._ended.pop(task, None)
+        self._ended.pop(parent, None)
+
+    def _stop_ended(self, run: Run) -> bool:
+        if run.task in self._ended:
+            run.stop(TaskCancelled(f"task {run.task} was cancelled", task=run.task))
+        elif run.parent in self._ended:
+            run.stop(TaskCancelled(f"task {run.task} was cancelled with its parent {run.parent}", task=run.task))
+        else:
+            return False
+        return True
 
     def stop_all(self, reason: AntiphonError) -> None:
         """Stop every handler, and those that still start."""
@@ -71,10 +98,15 @@ class Running:
     async def sweep(self) -> None:
         """Stop handlers whose deadline has passed, until cancelled."""
         while True:
+            await self._timed.wait()
             await asyncio.sleep(SWEEP_S)
+            self._timed.clear()
             now_ms = self._clock.unix_ns() // 1_000_000
             for run in list(self._runs):
-                if run.deadline_unix_ms is not None and now_ms >= run.deadline_unix_ms:
+                if run.deadline_unix_ms is None:
+                    continue
+                self._timed.set()
+                if now_ms >= run.deadline_unix_ms:
                     run.stop(DeadlineExceeded("the deadline passed while the handler ran; allow more time"))
 
     async def wait_idle(self, timeout_s: float) -> bool:

@@ -1,41 +1,75 @@
-"""Durable work of one agent: every task ends in exactly one outcome, stored before the message is acked."""
+"""Durable work of one agent: from a leased message to one outcome, a parking, or another attempt."""
 
+import base64
+import contextlib
 import random
+from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
-import msgspec
 import structlog
 
-from antiphon.runtime.agent import Agent, Handler
-from antiphon.runtime.bus.base import ConsumerSpec, Lease
+from antiphon.runtime.agent import Agent
+from antiphon.runtime.bus.base import ConsumerSpec, Lease, StoredMessage
 from antiphon.runtime.bus.topology import TASKS
-from antiphon.runtime.delivery.dead_letter import bury
+from antiphon.runtime.delivery.admission import Admission, admit
+from antiphon.runtime.delivery.bodies import unpack
+from antiphon.runtime.delivery.ending import Ending
 from antiphon.runtime.delivery.execute import Executor, Job, Target
-from antiphon.runtime.delivery.outcome import read_result, store_result
+from antiphon.runtime.delivery.history import History
+from antiphon.runtime.delivery.journal import Journal, Owner, read_history
+from antiphon.runtime.delivery.keys import key_of
+from antiphon.runtime.delivery.last_reader import LastReader
+from antiphon.runtime.delivery.outcome import read_result, result_of
 from antiphon.runtime.delivery.retry import delay_s
-from antiphon.runtime.delivery.slots import Slots
+from antiphon.runtime.delivery.slots import Slot, Slots
+from antiphon.runtime.delivery.stream_buffers import StreamBuffers
 from antiphon.runtime.delivery.streaming import Emitter
+from antiphon.runtime.delivery.task_run import TaskRun
+from antiphon.runtime.delivery.versions import GIVE_UP_S, hand_over
 from antiphon.runtime.errors import (
     AntiphonError,
+    BusError,
     DeadlineExceeded,
+    Diverged,
+    InDoubt,
     InvalidMessage,
+    LeaseLost,
     MessageError,
-    MessageTooLarge,
     NodeStopping,
     TaskCancelled,
+    TaskParked,
+    UnknownApproval,
     UnknownHandler,
+    VersionMismatch,
     to_info,
 )
 from antiphon.runtime.host import Host
 from antiphon.schemas import subjects
+from antiphon.schemas.approval import ApprovalState
 from antiphon.schemas.envelope import Envelope, EnvelopeError
 from antiphon.schemas.identity import Address, InvalidName, check_task, derived_id
-from antiphon.schemas.message import Message
+from antiphon.schemas.journal import Entry, EntryKind
+from antiphon.schemas.parking import ParkedTask, WaitKind
 from antiphon.schemas.task import ErrorInfo, TaskResult, TaskState
+
+ELSEWHERE_S = 1.0  # before a task that other code began is offered again, perhaps to a node that has that code
 
 log = structlog.get_logger()
 
 _UNDELIVERABLE = (MessageError, UnknownHandler, DeadlineExceeded)  # the message is at fault, or too late
+_FOR_A_PERSON = (InDoubt, Diverged, VersionMismatch)  # another attempt would find the same
+
+
+class _Work(NamedTuple):
+    """A task in hand. ``message`` is as it was first stored, whatever woke it."""
+
+    lease: Lease
+    message: StoredMessage
+    envelope: Envelope
+    task: str
+    address: Address
+    started_unix_ms: int
 
 
 def consumer_spec(host: Host, agent: Agent) -> ConsumerSpec:
@@ -50,134 +84,388 @@ def consumer_spec(host: Host, agent: Agent) -> ConsumerSpec:
 
 
 class TaskProcessor:
-    """Turns one leased message into one outcome."""
+    """Settles leased messages of one agent. Raises BusError where it cannot; the lease then lapses."""
 
-    def __init__(self, host: Host, agent: Agent, slots: Slots, executor: Executor, rng: random.Random) -> None:
+    def __init__(
+        self, host: Host, agent: Agent, slots: Slots, executor: Executor, streams: StreamBuffers, rng: random.Random
+    ) -> None:
         self._host = host
         self._agent = agent
         self._slots = slots
         self._executor = executor
+        self._streams = streams
         self._rng = rng
+        self._ending = Ending(host, agent.name)
+        self._results = LastReader(host.bus)
+        self._journals = LastReader(host.bus)
         self._targets: dict[str, Target] = {}
 
-    async def __call__(self, lease: Lease) -> None:
-        """Run it. The order dead letter, result, ack makes every step safe to repeat. Raises BusError."""
-        host, message = self._host, lease.message
-        started_ms = host.clock.unix_ns() // 1_000_000
-        # A bare body has no id: this one is the same on every redelivery.
-        task = derived_id(TASKS.name, str(message.sequence))
-        envelope = Envelope()
-        address = subjects.parse_task(message.subject)
-        value: bytes | None = None
-        error: Exception | None = None
-        emitter: Emitter | None = None
+    async def __call__(self, lease: Lease, slot: Slot) -> None:
+        """Take the message as far as it goes. Raises BusError."""
+        host = self._host
+        work, problem = self._read(lease)
+        if await self._goes_by_key(work):
+            await lease.ack()
+            return
+        if problem is not None:
+            await self._conclude(work, None, None, None, None, problem, attempt=lease.deliveries)
+            return
+        result, ended, has_journal = await self._known(work)
+        if ended is not None:
+            problem = TaskCancelled(f"its parent {work.envelope.parent} has ended as {ended.state}", task=work.task)
+        history, last = History(), 0
+        if has_journal:
+            history, last = await read_history(host.bus, host.tenant, work.task)
+        journal = self._journal(work, history, last)
+        if result is None and await self._belongs_elsewhere(work, journal):
+            return
+        if result is not None:  # finished by another worker, or cancelled
+            work = self._original(work, history)
+            await self._ending.abandon(journal, work.message, result.state, work.envelope)
+            await lease.ack()
+            return
+        if last and not await self._admitted(work, journal):
+            return
+        work = self._original(work, journal.history)
+        if last or lease.deliveries > 1:
+            await self._claim(work, journal)
+        await self._attempt(work, journal, slot, problem)
+
+    # --- before the handler -------------------------------------------------------------------------
+
+    async def _known(self, work: _Work) -> tuple[TaskResult | None, TaskResult | None, bool]:
+        """The outcome of the task and that of its parent, as far as there are any, and whether it has a journal.
+
+        How often the message was delivered says less: a server that was killed may have forgotten that it was (seen).
+        """
+        tenant, parent = self._host.tenant, work.envelope.parent
+        self._executor.expect(work.task, parent)
+        own = self._results.ask(subjects.result(tenant, work.task))
+        above = self._results.ask(subjects.result(tenant, parent)) if parent else None
+        journal = self._journals.ask(subjects.journal(tenant, work.task))
+        result = await result_of(self._host.bus, await own)
+        ended = await result_of(self._host.bus, await above) if above is not None else None
+        return result, ended, await journal is not None
+
+    def _read(self, lease: Lease) -> tuple[_Work, Exception | None]:
+        message = lease.message
+        task, envelope, problem = "", Envelope(), None
         try:
-            envelope, task = _read(lease, task)
-            if await read_result(host.bus, host.tenant, task) is not None:
-                await lease.ack()  # finished by another worker, or cancelled before it started
+            envelope = Envelope.from_headers(message.headers)
+            task = check_task(envelope.task) if envelope.task else ""
+        except (EnvelopeError, InvalidName) as error:
+            problem = InvalidMessage(str(error))
+        # A bare body has no id: this one is the same on every redelivery.
+        task = task or derived_id(TASKS.name, str(message.sequence))
+        now_ms = self._host.clock.unix_ns() // 1_000_000
+        return _Work(lease, message, envelope, task, subjects.parse_task(message.subject), now_ms), problem
+
+    def _journal(self, work: _Work, history: History, last: int) -> Journal:
+        host, envelope = self._host, work.envelope
+        owner = Owner(
+            tenant=host.tenant,
+            task=work.task,
+            run=envelope.run or work.task,
+            agent=work.address.agent,
+            handler=work.address.handler,
+            version=self._agent.version,
+            origin=work.lease.message.sequence,
+            node=host.node,
+        )
+        return Journal(host.bus, host.clock, owner, history, last)
+
+    async def _admitted(self, work: _Work, journal: Journal) -> bool:
+        """Whether this message may go on with a task that has a journal; if not it is settled here."""
+        lease, history = work.lease, journal.history
+        sequence, wake = lease.message.sequence, work.envelope.wake
+        verdict = admit(history, origin=sequence, wake=wake, version=self._agent.version)
+        if verdict is Admission.RUN:
+            return True
+        if verdict is Admission.PARKED:
+            assert history.parked is not None  # the journal ends with it
+            await self._rest(history.parked)
+        elif verdict is Admission.FOREIGN:
+            await self._foreign(work, journal, history.version)
+            return False
+        log.info("delivery_settled_unrun", task=work.task, verdict=verdict.value, wake=wake)
+        await lease.ack()
+        return False
+
+    async def _goes_by_key(self, work: _Work) -> bool:
+        """Whether it is a keyed handler's, which runs when it comes from its lane (``keys.py``).
+
+        A task that was begun, here or by older code, before its handler had keys goes on where it is.
+        """
+        handler, message = self._agent.handlers.get(work.address.handler), work.message
+        if handler is None or handler.key is None or work.envelope.wake or subjects.task_lane(message.subject):
+            return False
+        if work.lease.deliveries == 1:
+            return True
+        history, _ = await read_history(self._host.bus, self._host.tenant, work.task)
+        return history.origin != message.sequence
+
+    async def _belongs_elsewhere(self, work: _Work, journal: Journal) -> bool:
+        """Whether only another version may, or can, run it: then it is settled here."""
+        handler, lane = work.address.handler, subjects.task_lane(work.message.subject)
+        wanted = subjects.lane_version(lane)
+        if wanted and wanted != self._agent.version:  # read from a lane that nobody serves
+            await self._foreign(work, journal, wanted)
+            return True
+        if lane or handler in self._agent.handlers or handler in self._agent.subscribers:
+            return False
+        version = await self._host.directory.version_with(work.address)
+        if version is None or version == self._agent.version:
+            return False
+        await hand_over(self._host, work.message, work.task, version)
+        await work.lease.ack()
+        return True
+
+    async def _foreign(self, work: _Work, journal: Journal, version: str) -> None:
+        """A task of another version: into that version's lane, or dead when nobody has served it for a while."""
+        host, lease, history = self._host, work.lease, journal.history
+        served = await host.directory.has_version(self._agent.name, version)
+        if served and not subjects.task_lane(work.message.subject):
+            if not work.envelope.wake:  # a wake-up is admitted by its number; else the task is whoever's comes first
+                journal.owner = replace(journal.owner, origin=0)
+                await journal.claim(wake=0, counts=lease.deliveries > 1)
+            await hand_over(host, work.message, work.task, version)
+            await lease.ack()
+            return
+        waited_s = host.clock.unix_ns() / 1e9 - lease.message.unix_ms / 1000
+        if served or waited_s < GIVE_UP_S:
+            log.info("task_of_other_version", task=work.task, needs=version, here=self._agent.version)
+            await lease.nak(ELSEWHERE_S)
+            return
+        problem = VersionMismatch(
+            f"task {work.task} needs agent {self._agent.name!r} version {version}, and no node serves that; this node "
+            f"has version {self._agent.version}: start the other once more, or drop the task's dead letter",
+            task=work.task,
+            needs=version,
+            here=self._agent.version,
+        )
+        original = self._original(work, history)
+        await self._conclude(original, journal, None, None, None, problem, attempt=history.attempt)
+
+    def _original(self, work: _Work, history: History) -> _Work:
+        """The task as it was first stored: a wake-up carries nothing but its number."""
+        parked = history.parked
+        if not work.envelope.wake or parked is None:
+            return work
+        message = replace(work.message, headers=parked.headers, body=base64.b64decode(parked.body_base64))
+        return work._replace(message=message, envelope=Envelope.from_headers(parked.headers))
+
+    async def _claim(self, work: _Work, journal: Journal) -> None:
+        wake = Envelope.from_headers(work.lease.message.headers).wake
+        if journal.history.number:
+            await self._host.parking.remove(work.task)
+        await journal.claim(wake=wake, counts=work.lease.deliveries > 1)
+
+    # --- the handler --------------------------------------------------------------------------------
+
+    async def _attempt(self, work: _Work, journal: Journal, slot: Slot, problem: Exception | None) -> None:
+        host, history = self._host, journal.history
+        emitter = Emitter(
+            self._streams, work.task, work.envelope.run or work.task, starts=history.starts, shown=history.shown
+        )
+        journal.shown = lambda: emitter.shown
+        handler = self._agent.handlers.get(work.address.handler)
+        keyed = handler if handler is not None and handler.key is not None else None
+        run = TaskRun(journal, slot, host.clock, keyed=keyed is not None)
+        value: bytes | None = None
+        if problem is None:
+            try:
+                if journal.attempt > self._agent.max_attempts:
+                    raise NodeStopping(f"its worker died in each of {self._agent.max_attempts} attempts")
+                body = await unpack(host.bus, work.message.body, work.message.headers)
+                if keyed is not None:
+                    run.key = key_of(keyed, body, work.envelope)
+                job = self._job(work, self._target(work.address), body, journal.attempt, run)
+                value = await self._executor.run(job, emitter)
+            except Exception as failure:
+                problem = failure
+        await journal.settled()
+        if isinstance(problem, LeaseLost):
+            await emitter.leave()
+            return  # whoever has the lease settles it
+        if isinstance(problem, TaskParked):
+            await emitter.leave()
+            await self._park(work, journal, run)
+            return
+        if problem is not None and not isinstance(problem, AntiphonError):
+            log.error(
+                "handler_failed", task=work.task, handler=str(work.address), attempt=journal.attempt, exc_info=problem
+            )
+        try:
+            await self._conclude(work, journal, run, emitter, value, problem, attempt=journal.attempt)
+        except BusError:
+            with contextlib.suppress(BusError, LeaseLost):
+                await journal.commit(Entry(kind=EntryKind.RELEASE))  # the handler did its part: no failed attempt
+            raise
+
+    def _target(self, address: Address) -> Target:
+        target = self._targets.get(address.handler)
+        if target is None:
+            target = self._targets[address.handler] = self._make_target(address)
+        return target
+
+    def _make_target(self, address: Address) -> Target:
+        handler = self._agent.handlers.get(address.handler)
+        if handler is not None:
+            assert handler.function is not None  # handlers of a hosted agent always have one
+            return self._executor.target(subjects.Kind.TASK, address, handler.input, handler.output, handler.function)
+        subscriber = self._agent.subscribers.get(address.handler)
+        if subscriber is not None:
+            return self._executor.target(subjects.Kind.EVENT, address, subscriber.input, None, subscriber.function)
+        known = ", ".join(sorted(self._agent.handlers)) or "none"
+        raise UnknownHandler(f"agent {address.agent!r} has no handler {address.handler!r} (it has: {known})")
+
+    def _job(self, work: _Work, target: Target, body: bytes, attempt: int, run: TaskRun) -> Job:
+        lease, topic = work.lease, work.envelope.topic
+        return Job(
+            target,
+            subjects.event(self._host.tenant, topic) if topic else lease.message.subject,
+            work.envelope,
+            body,
+            work.task,
+            attempt,
+            lease.message.unix_ms * 1_000_000,
+            self._slots.waiting + lease.behind,
+            partial(self._state, attempt=attempt, run=run),
+            run,
+        )
+
+    # --- after the handler --------------------------------------------------------------------------
+
+    async def _park(self, work: _Work, journal: Journal, run: TaskRun) -> None:
+        """Put the task aside: journal, record, one more look at what it waits for, ack."""
+        envelope, message = work.envelope, work.message
+        await self._ending.give_up(run)
+        parked = ParkedTask(
+            task=work.task,
+            run=envelope.run or work.task,
+            agent=work.address.agent,
+            handler=work.address.handler,
+            version=self._agent.version,
+            number=journal.history.number + 1,
+            lane=subjects.task_lane(message.subject),
+            parent=envelope.parent,
+            deadline_unix_ms=envelope.deadline_unix_ms,
+            waits=run.waits,
+            headers=dict(message.headers),
+            body_base64=base64.b64encode(message.body).decode(),
+            parked_unix_ms=self._host.clock.unix_ns() // 1_000_000,
+        )
+        await journal.commit(Entry(kind=EntryKind.PARK, value=parked.model_dump_json().encode()))
+        log.info("task_parked", task=work.task, number=parked.number, waits=[wait.kind.value for wait in run.waits])
+        await self._rest(parked)
+        await work.lease.ack()
+
+    async def _rest(self, parked: ParkedTask) -> None:
+        """Make a parking known. What happened before that woke nobody, so look for it now."""
+        host = self._host
+        await host.parking.put(parked)
+        for wait in parked.waits:
+            over = wait.until_unix_ms is not None and wait.until_unix_ms <= host.clock.unix_ns() // 1_000_000
+            if wait.kind is WaitKind.TASK:
+                over = over or await read_result(host.bus, host.tenant, wait.id) is not None
+            elif wait.kind is WaitKind.APPROVAL:
+                over = over or await self._answered(wait.id)
+            if over:
+                await host.parking.wake_parked(parked)
                 return
-            handler = self._handler(address, lease.deliveries)
-            emitter = Emitter(host.bus, host.tenant, task, envelope.run or task, lease.deliveries)
-            value = await self._executor.run(self._job(lease, handler, envelope, task), emitter)
-        except Exception as failure:
-            error = failure
-            if not isinstance(failure, AntiphonError):
-                log.exception("handler_failed", task=task, handler=str(address), attempt=lease.deliveries)
-        state = self._state(error, attempt=lease.deliveries)
+        # Whoever ended it, or its parent, meanwhile did not see that it is parked.
+        for task in filter(None, (parked.task, parked.parent)):
+            if await read_result(host.bus, host.tenant, task) is not None:
+                await host.parking.wake_parked(parked)
+                return
+
+    async def _answered(self, approval: str) -> bool:
+        try:
+            return (await self._host.approvals.get(approval)).state is not ApprovalState.OPEN
+        except UnknownApproval:
+            return True  # removed by hand: the handler asks again
+
+    async def _conclude(
+        self,
+        work: _Work,
+        journal: Journal | None,
+        run: TaskRun | None,
+        emitter: Emitter | None,
+        value: bytes | None,
+        error: Exception | None,
+        *,
+        attempt: int,
+    ) -> None:
+        """One outcome, or another attempt."""
+        lease = work.lease
+        state = self._state(error, attempt=attempt, run=run)
         if state is None:
             assert error is not None
-            wait_s = 0.0 if isinstance(error, NodeStopping) else delay_s(lease.deliveries, self._rng)
-            log.info("task_will_retry", task=task, attempt=lease.deliveries, wait_s=round(wait_s, 3), error=str(error))
-            await lease.nak(wait_s)
+            if emitter is not None:
+                await emitter.leave()
+            await self._again(lease, journal, work.task, attempt, error)
             return
         info = None if error is None else to_info(error)
+        attempts = min(attempt, self._agent.max_attempts)  # the last delivery of a task that kills workers begins none
         if info is not None and (state is TaskState.DEAD or isinstance(error, _UNDELIVERABLE)):
-            await self._bury(lease, info, task)
-        result = TaskResult(
-            task=task,
-            run=envelope.run or task,
-            agent=address.agent,
-            handler=address.handler,
-            state=state,
-            value=None if value is None else msgspec.json.decode(value),
-            error=info,
-            attempts=self._attempts(lease),
-            trace_id=envelope.traceparent[3:35],
-            started_unix_ms=started_ms,
-            finished_unix_ms=host.clock.unix_ns() // 1_000_000,
-        )
+            await self._ending.bury(work.message, info, work.task, attempts)
+        shown: int | None = 0
         if emitter is not None:
-            await emitter.end(state)  # before the record: a reader who has that may stop listening
-        try:
-            await store_result(host.bus, host.tenant, result)
-        except MessageTooLarge as too_large:  # the reply: another attempt would not make it smaller
-            failed = {"state": TaskState.FAILED, "value": None, "error": too_large.info()}
-            await store_result(host.bus, host.tenant, result.model_copy(update=failed))
+            shown = await emitter.end(state)  # before the record: a reader who has that may stop listening
+        state = await self._ending.store(self._result(work, state, info, attempts, shown), value or None)
+        await self._ending.tidy(journal, run, work.message, state, work.envelope, work.task)
         await lease.ack()
 
-    def _handler(self, address: Address, deliveries: int) -> Handler[Message, Message]:
-        handler = self._agent.handlers.get(address.handler)
-        if handler is None:
-            known = ", ".join(sorted(self._agent.handlers)) or "none"
-            raise UnknownHandler(f"agent {address.agent!r} has no handler {address.handler!r} (it has: {known})")
-        if deliveries > self._agent.max_attempts:
-            raise NodeStopping(f"its worker died in each of {self._agent.max_attempts} attempts")
-        return handler
+    async def _again(self, lease: Lease, journal: Journal | None, task: str, attempt: int, error: Exception) -> None:
+        wait_s = 0.0
+        if isinstance(error, NodeStopping):
+            if journal is not None:
+                journal.shown = None  # what the unfinished operation has shown is shown again
+                await journal.commit(Entry(kind=EntryKind.RELEASE))
+        else:
+            wait_s = delay_s(attempt, self._rng, first_s=self._agent.first_retry_s, max_s=self._agent.max_retry_s)
+        log.info("task_will_retry", task=task, attempt=attempt, wait_s=round(wait_s, 3), error=str(error))
+        await lease.nak(wait_s)
 
-    def _state(self, error: Exception | None, *, attempt: int) -> TaskState | None:
-        """How the task ends; None: another attempt.
+    def _result(
+        self,
+        work: _Work,
+        state: TaskState,
+        info: ErrorInfo | None,
+        attempts: int,
+        shown: int | None,
+    ) -> TaskResult:
+        return TaskResult(
+            task=work.task,
+            run=work.envelope.run or work.task,
+            agent=work.address.agent,
+            handler=work.address.handler,
+            state=state,
+            error=info,
+            attempts=attempts,
+            shown=shown,
+            trace_id=work.envelope.traceparent[3:35],
+            started_unix_ms=work.started_unix_ms,
+            finished_unix_ms=self._host.clock.unix_ns() // 1_000_000,
+        )
 
-        succeeded: no error. cancelled: somebody stopped it or its deadline passed. failed: an error that
-        another attempt would not mend. dead: a retryable error on the last attempt.
+    def _state(self, error: Exception | None, *, attempt: int, run: TaskRun | None) -> TaskState | None:
+        """How the task ends; None: not now.
+
+        succeeded: no error. cancelled: somebody stopped it or its deadline passed. failed: an error that another
+        attempt would not mend, or one of a write that is never repeated. dead: a retryable error on the last
+        attempt, or something that a person has to decide. None: it is tried again, parked, or somebody else's.
         """
         if error is None:
             return TaskState.SUCCEEDED
+        if isinstance(error, TaskParked | LeaseLost):
+            return None
         if isinstance(error, TaskCancelled | DeadlineExceeded):
             return TaskState.CANCELLED
-        if not to_info(error).retryable:
+        if isinstance(error, _FOR_A_PERSON):
+            return TaskState.DEAD
+        if not to_info(error).retryable or (run is not None and run.unrepeatable is error):
             return TaskState.FAILED
+        if isinstance(error, NodeStopping) and attempt <= self._agent.max_attempts and run is not None and run.stopped:
+            return None  # the node drains: that is no failed attempt
         return TaskState.DEAD if attempt >= self._agent.max_attempts else None
-
-    def _job(self, lease: Lease, handler: Handler[Message, Message], envelope: Envelope, task: str) -> Job:
-        assert handler.function is not None  # handlers of a hosted agent always have one
-        message, address = lease.message, handler.address
-        target = self._targets.get(address.handler)
-        if target is None:
-            target = self._targets[address.handler] = self._executor.target(
-                subjects.Kind.TASK, address, handler.input, handler.output, handler.function
-            )
-        return Job(
-            target,
-            message.subject,
-            envelope,
-            message.body,
-            task,
-            lease.deliveries,
-            message.unix_ms * 1_000_000,
-            self._slots.waiting + lease.behind,
-            partial(self._state, attempt=lease.deliveries),
-        )
-
-    def _attempts(self, lease: Lease) -> int:
-        """How often a handler began: the last delivery of a task that kills its workers begins none."""
-        return min(lease.deliveries, self._agent.max_attempts)
-
-    async def _bury(self, lease: Lease, info: ErrorInfo, task: str) -> None:
-        await bury(
-            self._host.bus,
-            self._host.clock,
-            self._host.tenant,
-            self._agent.name,
-            lease.message,
-            reason=info,
-            attempts=self._attempts(lease),
-            task=task,
-        )
-
-
-def _read(lease: Lease, default_task: str) -> tuple[Envelope, str]:
-    try:
-        envelope = Envelope.from_headers(lease.message.headers)
-        return envelope, check_task(envelope.task) if envelope.task else default_task
-    except (EnvelopeError, InvalidName) as error:
-        raise InvalidMessage(str(error)) from None

@@ -6,14 +6,14 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from antiphon.runtime.bus.base import Bus, Consumer, ConsumerSpec, Lease
-from antiphon.runtime.delivery.slots import Slots
-from antiphon.runtime.errors import BusError
+from antiphon.runtime.delivery.slots import Slot, Slots
+from antiphon.runtime.errors import BusError, LeaseLost
 
 FETCH_S = 5.0  # how long one pull waits at the server; shutting down does not wait for it
 RETRY_S = 0.5  # after the bus failed
 
 log = structlog.get_logger()
-Process = Callable[[Lease], Awaitable[None]]
+Process = Callable[[Lease, Slot], Awaitable[None]]
 
 
 class Worker:
@@ -58,7 +58,8 @@ class Worker:
         while True:
             await self._slots.wait_free()
             try:
-                leases = await consumer.fetch(self._slots.free, FETCH_S)
+                limit = min(self._slots.free, self._spec.max_in_flight)  # more would wait for what cannot come
+                leases = await consumer.fetch(limit, FETCH_S)
             except BusError as error:
                 log.warning("fetch_failed", consumer=self._spec.name, error=error.message)
                 await asyncio.sleep(RETRY_S)
@@ -72,17 +73,27 @@ class Worker:
             await asyncio.sleep(0)  # each takes its slot, or its turn, before the free ones are counted again
 
     async def _run(self, lease: Lease) -> None:
-        await self._slots.acquire(held=True)
+        slot = Slot(self._slots)
+        await slot.take()
         try:
-            await self._process(lease)
-        except BusError as error:
-            # Not settled: the lease lapses and the message comes again.
+            await self._process(lease, slot)
+        except (BusError, LeaseLost) as error:
             log.warning("work_not_settled", subject=lease.message.subject, error=error.message)
+            if isinstance(error, BusError):  # else it is another worker's
+                await self._hand_back(lease)
         except Exception:
             log.exception("work_failed", subject=lease.message.subject)
         finally:
             del self._held[id(lease)]
-            self._slots.release()
+            slot.close()
+
+    async def _hand_back(self, lease: Lease) -> None:
+        """Have the message come again soon: a bus that was restarted is back long before the lease lapses."""
+        wait_s = min(RETRY_S * 2 ** min(lease.deliveries - 1, 10), self._spec.ack_wait_s)  # one that stays full is not
+        try:
+            await lease.nak(wait_s)
+        except BusError as error:
+            log.info("lease_left_to_lapse", subject=lease.message.subject, error=error.message)
 
     async def _heartbeat(self) -> None:
         while True:

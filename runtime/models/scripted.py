@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from antiphon.runtime.clock import Clock, SystemClock
+from antiphon.runtime.clock import Clock, LoopClock
 from antiphon.runtime.errors import AntiphonError, ContextTooLong, InvalidRequest, ModelError
 from antiphon.runtime.models.wait import Waits
 from antiphon.schemas.inference import (
@@ -68,7 +68,7 @@ class ScriptedModel:
         self._token_s = token_s
         self._context_tokens = context_tokens
         self._embed = embed
-        self._clock = clock if clock is not None else SystemClock()
+        self._clock = clock if clock is not None else LoopClock()
         self._sleep = sleep
         self._waits = Waits(f"scripted model {name!r}", self._clock)
 

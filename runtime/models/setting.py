@@ -3,10 +3,10 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from antiphon.schemas.identity import check_name
 from antiphon.schemas.message import Value
@@ -31,7 +31,20 @@ class LocalSetting(Value):
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
 
 
-class OpenAISetting(Value):
+class _Priced(Value):
+    """A model that somebody else runs: US dollars for a million tokens, both or neither; 0 where it costs nothing."""
+
+    usd_per_million_input: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    usd_per_million_output: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.usd_per_million_input is None) != (self.usd_per_million_output is None):
+            raise ValueError("expected usd_per_million_input and usd_per_million_output, or neither")
+        return self
+
+
+class OpenAISetting(_Priced):
     """An OpenAI-compatible endpoint. The key itself stays in the variable that ``api_key_env`` names."""
 
     kind: Literal["openai"] = "openai"
@@ -41,7 +54,7 @@ class OpenAISetting(Value):
     timeout_s: float = Field(default=120.0, gt=0)
 
 
-class BusSetting(Value):
+class BusSetting(_Priced):
     """An instance that another process serves on the bus; ``model`` is its name there (None: the same name)."""
 
     kind: Literal["bus"] = "bus"

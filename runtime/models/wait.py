@@ -17,7 +17,7 @@ class Waits:
     def __init__(self, label: str, clock: Clock) -> None:
         self._label = label
         self._clock = clock
-        self._open: set[asyncio.Timeout] = set()
+        self._open: dict[asyncio.Timeout, None] = {}  # in order: a set of objects has another order in every run
         self._closed = False
 
     def left_s(self, deadline_unix_ms: int | None) -> float | None:
@@ -37,11 +37,11 @@ class Waits:
         self.check()
         try:
             async with asyncio.timeout(timeout_s) as bound:
-                self._open.add(bound)
+                self._open[bound] = None
                 try:
                     yield
                 finally:
-                    self._open.discard(bound)
+                    self._open.pop(bound, None)
         except TimeoutError:
             self.check()
             raise

@@ -1,7 +1,8 @@
 """One operation of a handler, and the chain of interceptors it passes on its way to the transport.
 
-Order, outermost first: trace, deadline, (journal and policies join here), transport. An interceptor sees
-the operation, may answer it, change its deadline, or pass it on; handlers hold none of this.
+Order, outermost first: journal, trace, deadline, (policies join here), budget, intent, transport. The journal is
+outermost because an operation that another attempt has recorded happens no more: it makes no span and spends nothing.
+An interceptor sees the operation, may answer it, change its deadline, or pass it on; handlers hold none of this.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from antiphon.schemas.task import Effect
 
 if TYPE_CHECKING:
+    from antiphon.runtime.delivery.task_run import TaskRun
     from antiphon.runtime.telemetry.tracer import LightSpan
 
 
@@ -27,6 +29,8 @@ class OperationKind(StrEnum):
     TOOL = "tool"
     RUN = "run"  # a function with an effect, through ctx.run
     STATE = "state"
+    APPROVE = "approve"  # ask a person
+    SLEEP = "sleep"
 
     __hash__ = str.__hash__  # in C; an enumeration's own is Python, and every operation looks up its kind five times
 
@@ -55,6 +59,9 @@ class Operation:
 
     ``target`` is an address, topic, model, tool or step name. ``deadline_unix_ms`` starts as the scope's and may
     only come nearer. ``attributes`` go onto the span. ``request`` is what the transport needs beyond the body.
+    ``task_run`` is None outside durable work. ``key`` is the idempotency key; an ``unkeyed`` write cannot use it, so
+    its intent is journaled first, and ``resolve`` may say what became of one whose result is missing. ``restore``
+    makes the value from its recorded bytes.
     """
 
     kind: OperationKind
@@ -67,13 +74,31 @@ class Operation:
     deadline_unix_ms: int | None = None
     attributes: dict[str, Any] = field(default_factory=dict)
     span: "LightSpan | None" = None
+    span_id: str = ""  # of the span that recorded it in an earlier attempt
+    task_run: "TaskRun | None" = None
+    key: str = ""
+    unkeyed: bool = False
+    version: str = ""  # of the peer's code that must do durable work; empty: any
+    resolve: Callable[[str], Awaitable["Happened | None"]] | None = None
+    restore: Callable[[bytes], Any] | None = None
 
 
 class Outcome(NamedTuple):
-    """What came of an operation: ``value`` for the handler, ``body`` its canonical bytes for the record."""
+    """What came of an operation: ``value`` for the handler, ``body`` its canonical bytes.
+
+    ``record`` is what the journal keeps where ``body`` is not enough to restore the value.
+    """
 
     value: Any
     body: bytes
+    record: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """What a resolver says of a write that did happen: what it had returned."""
+
+    value: Any = None
 
 
 Next = Callable[[Operation], Awaitable[Outcome]]

@@ -8,12 +8,14 @@ from typing import Self
 
 from antiphon.runtime.store.facts import MODEL_OPERATIONS, PROCESS, TOOL_OPERATION
 from antiphon.runtime.store.gaps import NodeHealth
+from antiphon.runtime.store.journals import get_journal
 from antiphon.runtime.store.pool import ReadPool
 from antiphon.runtime.store.rows import RUN_COLUMNS, SPAN_COLUMNS, log_from, mapping, run_from, span_from
 from antiphon.runtime.store.runs import Run, RunStatus
 from antiphon.runtime.store.sketch import Sketch
 from antiphon.runtime.store.spending import Spending
 from antiphon.schemas.finding import Finding
+from antiphon.schemas.journal import JournalBatch
 from antiphon.schemas.telemetry import LogRecord, SpanLink, SpanRecord
 
 _NS = 1e9
@@ -173,6 +175,11 @@ class Reader:
                 "SELECT * FROM links WHERE trace_id = ? AND span_id = ?", (trace_id, span_id)
             ).fetchall()
         return span_from(row, [_link(link) for link in links])
+
+    def journal(self, tenant: str, task: str) -> JournalBatch | None:
+        """What a task that has ended did, whole; None when the store does not have it."""
+        with self._pool.connection() as connection:
+            return get_journal(connection, tenant, task)
 
     def findings(self, *, limit: int = 200) -> tuple[Finding, ...]:
         """Open ones first, then by saving, then the newest."""

@@ -1,7 +1,9 @@
-"""Forgetting, oldest traces first, in steps small enough that writing never waits long."""
+"""Forgetting, oldest traces and journals first, in steps small enough that writing never waits long."""
 
 import sqlite3
 from dataclasses import dataclass
+
+from antiphon.runtime.store.journals import forget_journals, oldest_ms
 
 STEP_ROWS = 2_000  # about 20 ms of deleting
 
@@ -30,7 +32,15 @@ def forget_some(connection: sqlite3.Connection, retention: Retention, now_ns: in
     """
     before_ns = now_ns - int(retention.max_age_s * 1e9)
     oldest = connection.execute("SELECT trace_id, last_ns FROM traces ORDER BY last_ns LIMIT 1").fetchone()
-    full = used_bytes(connection) > retention.max_bytes
+    excess = used_bytes(connection) - retention.max_bytes
+    full = excess > 0
+    journal_ms = oldest_ms(connection)
+    if journal_ms is not None:
+        is_oldest = oldest is None or journal_ms * 1_000_000 < oldest["last_ns"]
+        if journal_ms < before_ns // 1_000_000 or (full and is_oldest):
+            return forget_journals(
+                connection, before_ns // 1_000_000, rows=STEP_ROWS, excess=excess if is_oldest else 0
+            )
     if oldest is not None and (full or oldest["last_ns"] < before_ns):
         return _forget_trace(connection, oldest["trace_id"])
     gone = 0

@@ -57,7 +57,19 @@ _FIRST = (
     "CREATE TABLE rejected (unix_ns INTEGER, subject TEXT, sequence INTEGER, reason TEXT, body BLOB)",
 )
 
-STEPS: tuple[tuple[str, ...], ...] = (_FIRST,)
+_JOURNALS = (
+    """CREATE TABLE journals (
+        tenant TEXT NOT NULL, task TEXT NOT NULL, run TEXT NOT NULL, ended_ms INTEGER NOT NULL, body BLOB NOT NULL,
+        PRIMARY KEY (tenant, task))""",
+    "CREATE INDEX journals_run ON journals (tenant, run)",
+    "CREATE INDEX journals_ended ON journals (ended_ms)",
+    # what journals of a run share, by its hash: turns of conversations, values that were blobs
+    """CREATE TABLE blocks (
+        tenant TEXT NOT NULL, run TEXT NOT NULL, hash TEXT NOT NULL, content BLOB NOT NULL,
+        PRIMARY KEY (tenant, run, hash))""",
+)
+
+STEPS: tuple[tuple[str, ...], ...] = (_FIRST, _JOURNALS)
 
 
 def migrate(connection: sqlite3.Connection, path: Path, steps: Sequence[Sequence[str]] = STEPS) -> int:

@@ -14,6 +14,7 @@ from antiphon.runtime.clock import Clock
 from antiphon.runtime.errors import ConfigurationError
 from antiphon.runtime.store.gaps import NodeHealth
 from antiphon.runtime.store.ingest import Ingest
+from antiphon.runtime.store.journals import Finished, put_journals
 from antiphon.runtime.store.lock import WriterLock
 from antiphon.runtime.store.retention import Retention, forget_some
 from antiphon.runtime.store.rollups import Cell, Key, Rollups
@@ -124,6 +125,15 @@ class Store:
                     for item in findings
                 ],
             )
+
+    def put_journals(self, finished: Iterable[Finished]) -> None:
+        """Keep journals of tasks that have ended. Writing the same again changes nothing.
+
+        Raises:
+            sqlite3.OperationalError: the disk is full or failing; write again later.
+        """
+        with self._transaction() as connection:
+            put_journals(connection, finished)
 
     def reject(self, *, subject: str, sequence: int, reason: str, body: bytes) -> None:
         """Keep a body nobody could read; the newest 100 stay, every one is counted in the row ids."""
@@ -236,7 +246,12 @@ class Store:
             connection.execute(f"PRAGMA journal_size_limit = {64 * 1024**2}").fetchone()
             connection.execute("PRAGMA wal_autocheckpoint = 4000")  # 16 MB: a hot page is copied back once
             migrate(connection, self.path)
-            for table in ("spans", "runs", "logs"):  # a damaged root page shows here, not at the first write
+            for table in (
+                "spans",
+                "runs",
+                "logs",
+                "journals",
+            ):  # a damaged root page shows here, not at the first write
                 connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()
         except BaseException:
             connection.close()

@@ -53,6 +53,9 @@ EXCEPTION_MESSAGE: Final = "exception.message"
 EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
 EXCEPTION_ESCAPED: Final = "exception.escaped"
 
+# [ours] limits
+BUDGET_USED: Final = "antiphon.budget.used"  # on a refused operation: name:used:limit for each budget
+
 # [ours] identity
 NODE: Final = "antiphon.node"
 TENANT: Final = "antiphon.tenant"

@@ -40,7 +40,7 @@ class FeedStats:
 
 
 class Feed:
-    """A bounded buffer of spans and logs, and the task that empties it every 100 ms, or sooner when 512 wait.
+    """A bounded buffer of spans and logs, and the task that empties it 100 ms after the first, or when 512 wait.
 
     ``publish`` gets each batch as msgpack, ``sinks`` get it as a value, before that and on the event loop. A full
     buffer refuses what comes (and counts it): the oldest spans are the parents, the worst ones to lose. Adding is safe
@@ -58,7 +58,7 @@ class Feed:
         # One list each for good: append, slice and del are atomic, whereas a swapped list could still be appended to.
         self._spans: list[bytes] = []  # encoded where they end: 10 % of an ask cheaper than kept whole until a flush
         self._logs: list[bytes] = []
-        self._open: set[LightSpan] = set()
+        self._open: dict[LightSpan, None] = {}  # in order: a set of objects has another order in every run
         self._dropping = threading.Lock()
         self._dropped = 0
         self._sequence = 0
@@ -71,6 +71,7 @@ class Feed:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
+        self._awake = False  # something was added since the buffer was last seen empty
         self._flushing = asyncio.Lock()
 
     # from any thread
@@ -89,7 +90,7 @@ class Feed:
             _log.exception("telemetry_encode_failed", node=self._node, span=row.name)
             self._drop()
             return
-        if waiting == WAKE_SPANS:
+        if waiting == WAKE_SPANS or not self._awake:
             self._hurry()
 
     def add_log(self, record: LogRecord) -> None:
@@ -102,14 +103,19 @@ class Feed:
         except Exception:
             # Not logged: this is what logging calls.
             self._drop()
+            return
+        if not self._awake:
+            self._hurry()
 
     def watch(self, span: LightSpan) -> None:
         """Write a start record for ``span`` if it still runs at the next interval."""
-        self._open.add(span)
+        self._open[span] = None
+        if not self._awake:
+            self._hurry()
 
     def unwatch(self, span: LightSpan) -> None:
         """``span`` has ended."""
-        self._open.discard(span)
+        self._open.pop(span, None)
 
     def stats(self) -> FeedStats:
         """What has happened so far."""
@@ -127,13 +133,15 @@ class Feed:
     def start(self) -> None:
         """Begin to empty the buffer. Needs a running event loop."""
         self._loop = asyncio.get_running_loop()
+        self._hurry()
         self._task = self._loop.create_task(self._run(), name=f"telemetry-feed-{self._node}")
 
     async def flush(self) -> None:
         """Send everything that is here now, and a start record of each watched span that runs."""
         async with self._flushing:
             open_spans = list(self._open)
-            self._open.difference_update(open_spans)  # announced once
+            for span in open_spans:  # announced once
+                self._open.pop(span, None)
             rows = (span.started() for span in open_spans)
             await self._send([encode_span(row) for row in rows if row is not None])
 
@@ -155,16 +163,22 @@ class Feed:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        due_s = loop.time() + INTERVAL_S
+        due_s: float | None = None  # None: nothing is here, and nothing is due
         while not self._closing:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(due_s):
                     await self._wake.wait()
             self._wake.clear()
-            if loop.time() >= due_s:
-                due_s = loop.time() + INTERVAL_S
+            if due_s is not None and loop.time() >= due_s:
                 await self.flush()
-            else:
+                # In this order: what is added in between is seen here, or wakes us.
+                self._awake = False
+                self._awake = bool(self._spans or self._logs or self._open)
+                due_s = loop.time() + INTERVAL_S if self._awake else None
+                continue
+            if due_s is None:
+                due_s = loop.time() + INTERVAL_S
+            if len(self._spans) > WAKE_SPANS:
                 async with self._flushing:
                     await self._send([])
 
@@ -227,5 +241,6 @@ class Feed:
     def _hurry(self) -> None:
         loop = self._loop
         if loop is not None:
+            self._awake = True
             with contextlib.suppress(RuntimeError):  # the loop closed meanwhile: nobody is left to hurry
                 loop.call_soon_threadsafe(self._wake.set)

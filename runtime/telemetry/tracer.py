@@ -19,6 +19,7 @@ from antiphon.runtime.telemetry.attributes import SAMPLE_P, SCOPE_NAME
 from antiphon.runtime.telemetry.codec import SpanRow
 from antiphon.runtime.telemetry.propagation import SAMPLED, Parent, RemoteParent
 from antiphon.runtime.telemetry.span import LightSpan, Recorder, links_to, plain_attributes, time_or_now
+from antiphon.schemas.identity import new_id
 from antiphon.schemas.telemetry import SpanLink
 
 __all__ = ["DisabledTracer", "LightSpan", "LightTracer", "LightTracerProvider", "id_source"]
@@ -27,8 +28,8 @@ _NO_SPAN = bytes(8)
 
 
 def id_source() -> Random:
-    """A fast source of ids, seeded by the system, and again in every forked child: two must not share their ids."""
-    source = Random(os.urandom(32))
+    """A fast source of ids, seeded by one, and by the system in every forked child: two must not share their ids."""
+    source = Random(new_id())
     alive = weakref.ref(source)
 
     def reseed() -> None:

@@ -12,22 +12,26 @@ if TYPE_CHECKING:
     from antiphon.runtime.agent import Agent, Handler, remote
     from antiphon.runtime.client import Client, Done, TaskHandle, connect
     from antiphon.runtime.context import Context
+    from antiphon.runtime.decision import Decision
     from antiphon.runtime.errors import AntiphonError
+    from antiphon.runtime.policies.chain import Happened
     from antiphon.runtime.system import System
     from antiphon.runtime.tool import Tool, tool
     from antiphon.runtime.version import VERSION as __version__
     from antiphon.schemas.message import Message
-    from antiphon.schemas.task import Progress, Restarted, Token
+    from antiphon.schemas.task import Gap, Progress, Restarted, Token
 
 _HOMES = {
     "antiphon.runtime.agent": ("Agent", "Handler", "remote"),
     "antiphon.runtime.client": ("Client", "Done", "TaskHandle", "connect"),
     "antiphon.runtime.context": ("Context",),
+    "antiphon.runtime.decision": ("Decision",),
     "antiphon.runtime.errors": ("AntiphonError",),
+    "antiphon.runtime.policies.chain": ("Happened",),
     "antiphon.runtime.system": ("System",),
     "antiphon.runtime.tool": ("Tool", "tool"),
     "antiphon.schemas.message": ("Message",),
-    "antiphon.schemas.task": ("Progress", "Restarted", "Token"),
+    "antiphon.schemas.task": ("Gap", "Progress", "Restarted", "Token"),
 }
 
 __all__ = [
@@ -35,8 +39,11 @@ __all__ = [
     "AntiphonError",
     "Client",
     "Context",
+    "Decision",
     "Done",
+    "Gap",
     "Handler",
+    "Happened",
     "Message",
     "Progress",
     "Restarted",

@@ -90,9 +90,15 @@ class Place:
 
     @property
     def environ(self) -> dict[str, str]:
-        """Of the commands: nothing of ours but the home; the console takes any free port."""
+        """Of the commands: nothing of ours but the home; the console takes any free port, bodies are small."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANTIPHON_", "OTEL_"))}
-        return {**kept, "ANTIPHON_HOME": str(self.home), "ANTIPHON_CONSOLE_PORT": "0", **self.more}
+        return {
+            **kept,
+            "ANTIPHON_HOME": str(self.home),
+            "ANTIPHON_CONSOLE_PORT": "0",
+            "ANTIPHON_MAX_BODY_MB": "1",
+            **self.more,
+        }
 
     @property
     def workshop(self) -> Path:
@@ -102,7 +108,7 @@ class Place:
     @property
     def settings(self) -> Settings:
         """The same for code of the test itself."""
-        return Settings(home=self.home)
+        return Settings(home=self.home, max_body_mb=1)
 
     def start(self, *arguments: str) -> Running:
         """``antiphon ARGUMENTS`` in a process session of its own."""

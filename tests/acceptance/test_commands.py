@@ -94,13 +94,15 @@ def test_bad_input_is_a_typed_error_and_status_1(shared: "Place", arguments: tup
     assert done.stdout == ""
 
 
-def test_a_body_over_the_bus_s_limit_is_refused_with_sizes(shared: "Place") -> None:
-    """More than 1 MiB through ask and submit: MessageTooLarge, and the node goes on."""
+def test_a_body_over_the_limit_is_refused_with_sizes(shared: "Place") -> None:
+    """More than max_body_mb through ask and submit: MessageTooLarge, and the node goes on."""
     body = json.dumps({"n": 1, "text": "x" * 1_100_000})
     for command in ("ask", "submit"):
         done = shared.command(command, "echo.ping", "-", stdin=body)
         assert done.returncode == 1
-        assert re.match(r"MessageTooLarge: .* has 110\d{4} bytes .* carries 1048576", done.stderr), done.stderr[:500]
+        assert re.match(r"MessageTooLarge: a body of 110\d{4} bytes .* limit of 1048576", done.stderr), done.stderr[
+            :500
+        ]
     assert shared.command("ask", "echo.ping", '{"n": 1}').returncode == 0
 
 

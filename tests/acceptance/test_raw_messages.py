@@ -155,10 +155,10 @@ async def test_more_than_the_bus_carries_is_refused_by_the_server(wire: Wire) ->
 async def test_a_reply_that_is_too_large_is_an_error_to_whoever_waits(wire: Wire, peer: Peer) -> None:
     """An ask and a task both end, saying how large is too large."""
     swell = peer("echo.swell")
-    with pytest.raises(MessageTooLarge, match="carries 1048576"):
+    with pytest.raises(MessageTooLarge, match="limit of 1048576"):
         await wire.client.ask(swell, swell.input(n=1_100_000))
     task = await wire.client.submit(swell, swell.input(n=1_100_000))
-    with pytest.raises(MessageTooLarge, match="carries 1048576"):
+    with pytest.raises(MessageTooLarge, match="limit of 1048576"):
         await task.result(timeout_s=10)
 
 

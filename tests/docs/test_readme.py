@@ -1,7 +1,10 @@
 """The README's code is the code of tested files, and what it shows works."""
 
+import asyncio
+import contextlib
 import json
 import re
+import sqlite3
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +22,7 @@ from antiphon.runtime.testing import memory_system
 from antiphon.schemas.inference import GenerateRequest
 
 Page = Callable[[str], str]
-EXAMPLES = ("examples/newsroom.py", "examples/client.py")
+EXAMPLES = ("examples/newsroom.py", "examples/client.py", "examples/refund.py")
 COMMANDS = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]  # a typer app is a click group
 
 
@@ -49,6 +52,22 @@ def test_code_is_the_file(page: Page, example: str) -> None:
     found = re.search(rf"<!-- begin {example} -->\n```python\n(.*?)```\n<!-- end {example} -->", readme, re.S)
     assert found is not None, f"README.md has no block for {example}"
     assert found[1] == page(example), f"copy {example} into README.md between its markers"
+
+
+async def test_a_refund_is_decided_and_paid_once(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The edited proposal is what is paid, under one key."""
+    monkeypatch.chdir(tmp_path)
+    example = module(root / "examples" / "refund.py")
+    async with memory_system(example.system) as client:
+        task = await client.submit(example.refund, example.Refund(customer="ada", cents=4200))
+        while not (open_ones := await client.host.approvals.all()):  # noqa: ASYNC110  # what it asks is on the bus
+            await asyncio.sleep(0.01)
+        edited = {"customer": "ada", "cents": 4000}
+        await client.host.approvals.answer(open_ones[0].id, approved=True, by="grace", value=edited)
+        receipt = await task.result(timeout_s=15)
+    assert (receipt.paid_cents, receipt.decided_by) == (4000, "grace")
+    with contextlib.closing(sqlite3.connect(tmp_path / "ledger.db")) as ledger:
+        assert ledger.execute("SELECT key, cents FROM paid").fetchall() == [(f"{task.id}:2", 4000)]
 
 
 async def test_client_talks_to_the_newsroom(root: Path, newsroom: System, capsys: pytest.CaptureFixture[str]) -> None:

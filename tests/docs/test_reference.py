@@ -70,7 +70,7 @@ def test_every_bucket_is_described(page: Page, root: Path) -> None:
     """Each bucket that the runtime opens by name."""
     opened = set()
     for file in (root / "runtime").rglob("*.py"):
-        opened |= set(re.findall(r'(?:open\(|BUCKET = )"(antiphon_[a-z]+)"', file.read_text(encoding="utf-8")))
+        opened |= set(re.findall(r'(?:open\(|BUCKET = )"(antiphon_[a-z_]+)"', file.read_text(encoding="utf-8")))
     assert opened
     assert {row.strip("`") for row in rows(page("docs/architecture.md")) if row.startswith("`antiphon_")} == opened
 

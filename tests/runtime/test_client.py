@@ -1,13 +1,18 @@
 """The way in: what a client raises, and what it may be asked twice."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from antiphon import Agent, Context, Message, System, connect
 from antiphon.runtime.errors import DeadlineExceeded, HandlerFailed, MessageTooLarge, TaskDead
+from antiphon.runtime.settings import Settings
 from antiphon.runtime.testing import MemoryBus, MemoryServer, memory_system
 from antiphon.schemas.identity import InvalidName
+from antiphon.schemas.task import TaskState
+
+LARGE = 2_000_000  # bytes
 
 
 class Note(Message):
@@ -35,7 +40,7 @@ def agent() -> Agent:
 
     @found.handles
     async def swell(message: Note, ctx: Context) -> Note:
-        return Note(text="x" * 2_000_000)
+        return Note(text="x" * LARGE)
 
     return found
 
@@ -63,17 +68,45 @@ async def test_waiting_for_a_result_may_end_before_the_task() -> None:
         assert await task.cancel()
 
 
-async def test_what_the_bus_cannot_carry_is_an_error_in_both_directions() -> None:
-    """A request is refused before it is stored; a reply ends the task instead of being tried for ever."""
+async def test_a_large_body_travels_everywhere() -> None:
+    """Twice what the bus carries: asked, submitted, called and published."""
+    target, heard = agent(), asyncio.Event()
+    caller = Agent("caller")
+    large = Note(text="x" * LARGE)
+
+    @caller.handles
+    async def relay(message: Note, ctx: Context) -> Note:
+        return await ctx.call(target.handlers["echo"], message)
+
+    @caller.on("notes")
+    async def hear(message: Note, ctx: Context) -> None:
+        assert message == large
+        heard.set()
+
+    async with memory_system(System("s", agents=[target, caller])) as client:
+        assert client.host.bus.max_payload < LARGE
+        assert await client.ask(target.handlers["echo"], large) == large
+        assert await (await client.submit(target.handlers["echo"], large)).result(timeout_s=10) == large
+        assert await (await client.submit(relay, large)).result(timeout_s=10) == large
+        await client.publish("notes", large)
+        await asyncio.wait_for(heard.wait(), 10)
+
+
+async def test_a_body_over_the_limit_is_an_error_in_both_directions(tmp_path: Path) -> None:
+    """A message is refused before it is stored; a reply ends the task instead of being tried for ever."""
     target = agent()
-    async with memory_system(System("s", agents=[target])) as client:
-        large = Note(text="x" * 2_000_000)
-        for attempt in (client.ask(target.handlers["echo"], large), client.submit(target.handlers["echo"], large)):
-            with pytest.raises(MessageTooLarge):
+    async with memory_system(System("s", agents=[target]), settings=Settings(home=tmp_path, max_body_mb=1)) as client:
+        echo, swell, large = target.handlers["echo"], target.handlers["swell"], Note(text="x" * LARGE)
+        for attempt in (client.ask(echo, large), client.submit(echo, large), client.publish("notes", large)):
+            with pytest.raises(MessageTooLarge, match=r"over the limit of 1048576; send less, or raise max_body_mb"):
                 await attempt
-        task = await client.submit(target.handlers["swell"], Note())
+        with pytest.raises(MessageTooLarge):
+            await client.ask(swell, Note())
+        task = await client.submit(swell, Note())
         with pytest.raises(MessageTooLarge):
             await task.result(timeout_s=5)
+        outcome = await task.outcome()
+        assert outcome is not None and outcome.state is TaskState.FAILED
 
 
 async def test_a_topic_that_is_none_is_refused() -> None:

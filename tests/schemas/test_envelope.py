@@ -24,6 +24,10 @@ ENVELOPES = st.builds(
     labels=st.dictionaries(TEXT, TEXT, max_size=3),
     priority=st.integers(-9, 9),
     reply=st.just("") | WORD,
+    parent=st.just("") | WORD,
+    wake=st.integers(0, 1_000),
+    topic=st.just("") | WORD,
+    blob=st.just("") | WORD,
     traceparent=st.just("") | WORD,
     tracestate=st.just("") | WORD,
 )

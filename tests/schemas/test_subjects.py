@@ -98,3 +98,25 @@ def test_every_kind_has_a_wildcard_and_a_template(kind: Kind) -> None:
 def test_a_filter_for_one_agent_s_work() -> None:
     """All handlers, no other agent."""
     assert subjects.tasks_of("default", "writer") == "antiphon.default.task.writer.*"
+
+
+@given(version=st.lists(st.text("aZ09_-", min_size=1, max_size=6), min_size=1, max_size=4).map(".".join))
+def test_a_version_s_lane_names_it(version: str) -> None:
+    """And may be a subject's token; no two versions share one."""
+    lane = subjects.version_lane(version)
+    assert subjects.task_lane(subjects.task("default", Address("a", "b"), lane)) == lane
+    assert subjects.lane_version(lane) == version
+
+
+@given(key=st.text())
+def test_a_key_has_one_lane(key: str) -> None:
+    """Of those there are, and no version's."""
+    lane = subjects.key_lane(key)
+    assert lane in subjects.KEY_LANES
+    assert subjects.lane_version(lane) == subjects.lane_version("") == ""
+
+
+def test_keys_spread_over_all_lanes() -> None:
+    """And stay where they were in earlier releases."""
+    assert {subjects.key_lane(f"user-{number}") for number in range(200)} == set(subjects.KEY_LANES)
+    assert subjects.key_lane("ada") == "p12"

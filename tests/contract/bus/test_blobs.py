@@ -34,6 +34,36 @@ async def test_stored_once(connect: Connect) -> None:
     assert len(stored) == 4  # three chunks and their record
 
 
+async def test_entries_and_delete(connect: Connect) -> None:
+    """What is stored is listed; what is deleted is gone with its chunks, and can be stored again."""
+    one, two = await connect(), await connect()
+    assert await one.blobs.entries() == []
+    contents = [random.Random(seed).randbytes(200_000 + seed) for seed in (1, 2)]
+    digests = [await one.blobs.put(content) for content in contents]
+    listed = await two.blobs.entries()
+    assert sorted((entry.digest, entry.size) for entry in listed) == sorted(
+        zip(digests, (200_001, 200_002), strict=True)
+    )
+    await two.blobs.delete(digests[0])
+    await two.blobs.delete(digests[0])
+    assert [entry.digest for entry in await one.blobs.entries()] == [digests[1]]
+    assert len([chunk async for chunk in one.streams.read("OBJ_antiphon-blobs", "$O.antiphon-blobs.C.>")]) == 2
+    with pytest.raises(BusError, match=digests[0]):
+        await two.blobs.get(digests[0])
+    assert await one.blobs.put(contents[0]) == digests[0]
+    assert await two.blobs.get(digests[0]) == contents[0]
+
+
+async def test_put_again_counts_as_new(bus: Bus) -> None:
+    """Another put of the same content moves its time, so that a collector leaves it alone."""
+    digest = await bus.blobs.put(b"content")
+    (first,) = await bus.blobs.entries()
+    async with asyncio.timeout(5):
+        while (await bus.blobs.entries())[0].unix_ms == first.unix_ms:
+            assert await bus.blobs.put(b"content") == digest
+    assert len(await bus.blobs.entries()) == 1
+
+
 async def test_missing(bus: Bus) -> None:
     """A digest nobody stored is an error that names it."""
     with pytest.raises(BusError, match="abcd"):

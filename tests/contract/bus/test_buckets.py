@@ -36,6 +36,18 @@ class TestEntries:
         assert found is not None and found.value == b""
         assert await ours.get("none") is None
 
+    async def test_who_has_closed_reads_and_writes_no_more(self, connect: Connect) -> None:
+        """What a node still does after its end, in a ``finally``, reaches nobody."""
+        one, two = await connect(), await connect()
+        bucket = await one.buckets.open("state")
+        await bucket.put("k", b"1")
+        await one.close()
+        for late in (bucket.put("k", b"2"), bucket.delete("k"), bucket.get("k"), bucket.entries()):
+            with pytest.raises(BusUnavailable):
+                await late
+        found = await (await two.buckets.open("state")).get("k")
+        assert found is not None and found.value == b"1"
+
     async def test_compare_and_set(self, bucket: Bucket) -> None:
         """``revision`` must be the present one; 0 means that the key is not there."""
         first = await bucket.put("k", b"1", revision=0)

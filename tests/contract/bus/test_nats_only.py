@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import resource
 import signal
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import nats
 import pytest
+from nats.js.api import DiscardPolicy, StreamConfig
 from nats.protocol.parser import Parser
 
 from antiphon.runtime.bus.base import ConsumerSpec, Delivery, StreamSpec
@@ -39,10 +41,18 @@ class Server:
         """What it asks for."""
         return self.held[0].token
 
+    @property
+    def _pid(self) -> int:
+        (ports,) = (self._home / "nats").glob("*.ports")
+        return int(ports.stem.rpartition("_")[2])
+
     def kill(self) -> None:
         """As the kernel would."""
-        (ports,) = (self._home / "nats").glob("*.ports")
-        os.kill(int(ports.stem.rpartition("_")[2]), signal.SIGKILL)
+        os.kill(self._pid, signal.SIGKILL)
+
+    def limit_files(self, size: int) -> None:
+        """No file may grow beyond ``size`` bytes: as good as a full disk."""
+        resource.prlimit(self._pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
     async def restart(self) -> None:
         """The next user finds it dead and starts it anew."""
@@ -302,6 +312,26 @@ class TestForeign:
         """A stream larger than the server's limit is an error that says what to do."""
         with pytest.raises(BusUnavailable, match="raise max_file_store"):
             await bus.streams.ensure(StreamSpec(name="BIG", subjects=("big.>",), max_bytes=1 << 40, owes_work=True))
+
+    async def test_full_disk(self, server: Server, bus: NatsBus) -> None:
+        """The server is silent then (seen), so the append says which stream, how much it uses, and what to do."""
+        await bus.streams.ensure(SPEC)
+        server.limit_files(200_000)
+        with pytest.raises(BusUnavailable, match=r"S uses \d+ of 1000000 bytes\), so its disk is probably full.*free"):
+            for _ in range(10):
+                await bus.streams.append("s.a", b"x" * 50_000)
+
+    async def test_stream_of_an_older_version(self, server: Server, bus: NatsBus) -> None:
+        """One made without rollups and TTLs gets both, keeps its messages and the limit that somebody raised."""
+        client = await nats.connect(server.url, token=server.token)
+        older = StreamConfig(name="S", subjects=["s.>"], discard=DiscardPolicy.NEW, max_bytes=2_000_000)
+        await client.jetstream().add_stream(older)
+        await bus.streams.append("s.a", b"1")
+        await bus.streams.ensure(SPEC)
+        assert await bus.streams.append("s.a", b"2", rollup=True, ttl_s=60) == 2
+        info = await client.jetstream().stream_info("S")
+        assert (info.config.max_bytes, info.state.messages) == (2_000_000, 1)
+        await client.close()
 
     async def test_forgetful_stream_of_another_maker(self, server: Server, bus: NatsBus) -> None:
         """A stream made by hand that ages out messages is refused where work is owed."""

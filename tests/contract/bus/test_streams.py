@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from antiphon.runtime.bus.base import Bus, Delivery, StreamSpec
-from antiphon.runtime.bus.topology import STREAMS, ensure_streams
+from antiphon.runtime.bus.base import Bus, ConsumerSpec, Delivery, StreamSpec
+from antiphon.runtime.bus.topology import STREAMS, check_durable, ensure_streams
 from antiphon.runtime.errors import BusUnavailable, ConfigurationError, Conflict
 
 Connect = Callable[[], Awaitable[Bus]]
@@ -22,7 +22,7 @@ class TestEnsure:
         await asyncio.gather(ensure_streams(one), ensure_streams(two))
         await ensure_streams(one)
         assert await one.streams.append("antiphon.default.task.writer.write", b"") == 1
-        assert len(STREAMS) == 7
+        assert len(STREAMS) == 8
 
     async def test_keeps_messages_and_takes_subjects(self, bus: Bus) -> None:
         """A later spec adds subjects; what is stored stays."""
@@ -38,10 +38,38 @@ class TestEnsure:
         with pytest.raises(ConfigurationError, match="S owes work"):
             await bus.streams.ensure(SPEC)
 
+    async def test_overlapping_streams(self, bus: Bus) -> None:
+        """Two streams for one subject are refused."""
+        await bus.streams.ensure(StreamSpec(name="S", subjects=("a.*.c",), max_bytes=0))
+        with pytest.raises(ConfigurationError, match=r"T cannot take a\.b\.>: subjects overlap"):
+            await bus.streams.ensure(StreamSpec(name="T", subjects=("a.b.>",), max_bytes=0))
+        await bus.streams.ensure(StreamSpec(name="T", subjects=("a.b.d",), max_bytes=0))
+
     async def test_illegal_subject(self, bus: Bus) -> None:
         """A bad subject is an error before the server sees it."""
         with pytest.raises(Exception, match=r"a\.\.b"):
             await bus.streams.ensure(StreamSpec(name="S", subjects=("a..b",), max_bytes=0))
+
+
+class TestCheckDurable:
+    """What a process asks before it starts."""
+
+    async def test_covered(self, bus: Bus) -> None:
+        """Tasks, journals, results and dead letters are kept."""
+        await ensure_streams(bus)
+        await check_durable(bus, [f"antiphon.t.{kind}.a" for kind in ("task", "journal", "result", "dead")])
+
+    @pytest.mark.parametrize("subject", ["antiphon.t.ask.a.b", "antiphon.t.event.x", "elsewhere"])
+    async def test_uncovered(self, bus: Bus, subject: str) -> None:
+        """No stream, or one that forgets, is an error that names the subject."""
+        await ensure_streams(bus)
+        with pytest.raises(ConfigurationError, match=f"{subject}' must be durable"):
+            await check_durable(bus, [subject])
+
+    async def test_missing_stream(self, bus: Bus) -> None:
+        """Nobody has created it yet."""
+        with pytest.raises(BusUnavailable, match="ANTIPHON_TASKS"):
+            await check_durable(bus, ["antiphon.t.task.a.b"])
 
 
 class TestAppend:
@@ -108,10 +136,11 @@ class TestAppend:
         """A full stream refuses and forgets nothing."""
         await bus.streams.ensure(StreamSpec(name="S", subjects=("s.>",), max_bytes=10_000, owes_work=True))
         stored = 0
-        with pytest.raises(BusUnavailable, match="full"):
+        with pytest.raises(BusUnavailable, match=r"S is full: \d+ of 10000 bytes used, .* raise the limit") as refusal:
             for _ in range(1000):
                 await bus.streams.append("s.a", b"x" * 500)
                 stored += 1
+        assert 8_000 < int(refusal.value.details["used"]) <= int(refusal.value.details["limit"]) == 10_000
         assert 5 < stored < 20
         assert [message.sequence async for message in bus.streams.read("S", "s.a")] == list(range(1, stored + 1))
 
@@ -136,6 +165,39 @@ class TestAppend:
         await asyncio.wait_for(heard.get(), 5)
         last = await bus.streams.last("s.a")
         assert last is not None and last.body == b"2"
+
+
+class TestRollup:
+    """Messages that replace, and messages that go away."""
+
+    async def test_replaces_the_earlier_ones_on_its_subject(self, bus: Bus) -> None:
+        """Only on exactly its subject, under the same fence as any append."""
+        await bus.streams.ensure(SPEC)
+        for subject in ("s.a", "s.a", "s.b"):
+            await bus.streams.append(subject, b"")
+        with pytest.raises(Conflict):
+            await bus.streams.append("s.a", b"all", expected_last=1, rollup=True)
+        assert await bus.streams.append("s.a", b"all", expected_last=2, rollup=True) == 4
+        assert [message.sequence async for message in bus.streams.read("S", "s.>")] == [3, 4]
+        assert await bus.streams.append("s.a", b"", expected_last=4) == 5
+
+    async def test_goes_away_by_itself(self, bus: Bus) -> None:
+        """After its time a message is gone, its subject starts again at 0, and the others stay."""
+        await bus.streams.ensure(SPEC)
+        await bus.streams.append("s.b", b"")
+        await bus.streams.append("s.a", b"", ttl_s=1)
+        assert await bus.streams.last("s.a") is not None
+        async with asyncio.timeout(10):
+            while await bus.streams.last("s.a") is not None:  # noqa: ASYNC110  # the server tells nobody
+                await asyncio.sleep(0.05)
+        assert await bus.streams.append("s.a", b"", expected_last=0) == 3
+        assert [message.sequence async for message in bus.streams.read("S", "s.>")] == [1, 3]
+
+    async def test_a_stream_of_an_older_version(self, bus: Bus) -> None:
+        """Ensuring a stream again keeps both possible."""
+        await bus.streams.ensure(SPEC)
+        await bus.streams.ensure(SPEC)
+        assert await bus.streams.append("s.a", b"", rollup=True, ttl_s=60) == 1
 
 
 class TestRead:
@@ -222,3 +284,47 @@ class TestPurge:
         """A stream that is not there is an error."""
         with pytest.raises(BusUnavailable, match="NONE"):
             await bus.streams.purge("NONE")
+
+
+class TestDelete:
+    """``delete``."""
+
+    async def test_one_message(self, bus: Bus) -> None:
+        """From the middle, the end and the front; its neighbours stay, and its sequence is not given again."""
+        await bus.streams.ensure(SPEC)
+        for n in range(1, 6):
+            await bus.streams.append("s.a", b"%d" % n)
+        for sequence, left in ((3, [1, 2, 4, 5]), (5, [1, 2, 4]), (1, [2, 4])):
+            assert await bus.streams.delete("S", sequence)
+            assert [message.sequence async for message in bus.streams.read("S", "s.>")] == left
+        last = await bus.streams.last("s.a")
+        assert last is not None and last.body == b"4"
+        assert await bus.streams.append("s.a", b"6", expected_last=4) == 6
+
+    async def test_what_is_not_there(self, bus: Bus) -> None:
+        """Deleted before, purged, never stored: all the same."""
+        await bus.streams.ensure(SPEC)
+        for _ in range(4):
+            await bus.streams.append("s.a", b"")
+        await bus.streams.purge("S", below=2)
+        assert await bus.streams.delete("S", 3)
+        for sequence in (0, 1, 3, 99):
+            assert not await bus.streams.delete("S", sequence)
+
+    async def test_a_deleted_message_is_not_delivered(self, bus: Bus) -> None:
+        """Also one that somebody was to get again."""
+        await bus.streams.ensure(SPEC)
+        consumer = await bus.streams.consume(ConsumerSpec(stream="S", name="c", subjects=("s.>",), ack_wait_s=30))
+        for n in range(3):
+            await bus.streams.append("s.a", b"%d" % n)
+        (first,) = await consumer.fetch(1, 5)
+        assert await bus.streams.delete("S", 1)
+        assert await bus.streams.delete("S", 2)
+        await first.nak(0)
+        assert [lease.message.body for lease in await consumer.fetch(3, 5)] == [b"2"]
+        assert await consumer.fetch(3, 0.2) == []
+
+    async def test_missing_stream(self, bus: Bus) -> None:
+        """A stream that is not there is an error."""
+        with pytest.raises(BusUnavailable, match="NONE"):
+            await bus.streams.delete("NONE", 1)

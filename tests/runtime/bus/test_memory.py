@@ -7,7 +7,6 @@ import pytest
 from antiphon.runtime.bus.base import Delivery, StreamSpec
 from antiphon.runtime.bus.memory import MemoryBus
 from antiphon.runtime.bus.memory_server import MemoryServer
-from antiphon.runtime.errors import ConfigurationError
 
 
 class ManualClock:
@@ -59,12 +58,19 @@ async def test_age_limit(bus: MemoryBus, clock: ManualClock) -> None:
     assert (left.sequence, left.unix_ms) == (2, 1_700_000_059_000)
 
 
-async def test_overlapping_streams(bus: MemoryBus) -> None:
-    """Two streams for one subject are refused, as by the server."""
-    await bus.streams.ensure(StreamSpec(name="S", subjects=("a.*.c",), max_bytes=0))
-    with pytest.raises(ConfigurationError, match="overlap"):
-        await bus.streams.ensure(StreamSpec(name="T", subjects=("a.b.>",), max_bytes=0))
-    await bus.streams.ensure(StreamSpec(name="T", subjects=("a.b.d",), max_bytes=0))
+async def test_message_ttl(bus: MemoryBus, clock: ManualClock) -> None:
+    """A message with a TTL is there until it has passed, by the server's clock alone."""
+    await bus.streams.ensure(StreamSpec(name="S", subjects=("s.>",), max_bytes=0, owes_work=True))
+    await bus.streams.append("s.a", b"", ttl_s=1000)
+    await bus.streams.append("s.b", b"", ttl_s=10)
+    clock.now_s += 9.9
+    assert (await bus.inspector.usage("S")).messages == 2
+    clock.now_s += 0.1
+    assert (await bus.inspector.usage("S")).messages == 1
+    assert await bus.inspector.get("S", 2) is None
+    assert await bus.streams.last("s.b") is None
+    clock.now_s += 1000
+    assert await bus.streams.last("s.a") is None
 
 
 async def test_stopped_subscriptions_are_forgotten(bus: MemoryBus) -> None:

@@ -21,7 +21,7 @@ class Manual(SystemClock):
 
 async def hold(running: Running, task: str, deadline_unix_ms: int | None = None) -> AntiphonError | None:
     """A handler that never ends by itself; why it was stopped."""
-    run = running.enter(task, deadline_unix_ms)
+    run = running.enter(task, "", deadline_unix_ms)
     try:
         await asyncio.Event().wait()
     except asyncio.CancelledError:
@@ -91,7 +91,7 @@ async def test_wait_idle_says_whether_all_ended_by_themselves(leave: bool, expec
     """True once the last one left, False when time is up."""
     running = Running(SystemClock())
     assert await running.wait_idle(0.01)
-    run: Run = running.enter("one", None)
+    run: Run = running.enter("one", "", None)
     leaving: Callable[[], object] = (lambda: running.leave(run)) if leave else (lambda: None)
     asyncio.get_running_loop().call_soon(leaving)
     assert await running.wait_idle(1.0 if leave else 0.01) is expected
@@ -100,4 +100,4 @@ async def test_wait_idle_says_whether_all_ended_by_themselves(leave: bool, expec
 def test_outside_a_task_is_a_mistake_of_ours() -> None:
     """There would be nothing to cancel."""
     with pytest.raises(RuntimeError):
-        Running(SystemClock()).enter("one", None)
+        Running(SystemClock()).enter("one", "", None)

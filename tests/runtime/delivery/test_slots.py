@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from antiphon.runtime.delivery.slots import Slots
 from antiphon.runtime.errors import Busy
+from antiphon.runtime.testing import run_virtual
 
 STEPS = st.lists(
     st.tuples(st.sampled_from(["ask", "held", "release", "cancel", "turn"]), st.integers(0, 7)), min_size=1, max_size=60
@@ -40,7 +41,7 @@ def test_slots_agree_with_a_model(capacity: int, limit: int, steps: list[tuple[s
                 elif verb == "held" or len(queue) < limit:
                     queue.append(task)
                 else:
-                    with pytest.raises(Busy, match=f"{capacity} running and {limit} waiting"):
+                    with pytest.raises(Busy, match=f"{capacity} running and {len(queue)} waiting"):
                         await task
             elif verb == "release" and running:
                 release()
@@ -81,3 +82,35 @@ async def test_wait_free_returns_when_somebody_leaves() -> None:
     assert not waiting.done()
     slots.release()
     await asyncio.wait_for(waiting, 1)
+
+
+def test_a_refusal_says_when_to_come_back() -> None:
+    """By how fast slots became free of late and how many wait; before that, by how long they have been taken."""
+
+    async def play() -> list[float]:
+        loop = asyncio.get_running_loop()
+        slots = Slots("a", 2, 3)
+        told: list[float] = []
+
+        async def refused() -> None:
+            with pytest.raises(Busy, match=r"3 waiting on this node: try again in about") as found:
+                await slots.acquire()
+            told.append(float(found.value.details["retry_after_s"]))
+
+        waiting = [asyncio.ensure_future(slots.acquire()) for _ in range(5)]
+        await asyncio.sleep(3.0)
+        await refused()  # nothing has ended for 3 s, three wait: 4 times 3 s
+        for _ in range(40):
+            await asyncio.sleep(0.5)
+            slots.release()
+            waiting.append(asyncio.ensure_future(slots.acquire()))
+        await asyncio.sleep(0)
+        await refused()  # one every half second
+        assert loop.time() == 23.0
+        for each in waiting:
+            each.cancel()
+        return told
+
+    first, later = run_virtual(play())
+    assert first == 12.0
+    assert later == pytest.approx(2.0, rel=0.01)

@@ -1,10 +1,11 @@
 """The pull loop: it fetches no more than it can run, keeps what it holds alive, and gives it up when told."""
 
 import asyncio
+from dataclasses import replace
 from typing import cast
 
 from antiphon.runtime.bus.base import Bus, ConsumerSpec, Lease
-from antiphon.runtime.delivery.slots import Slots
+from antiphon.runtime.delivery.slots import Slot, Slots
 from antiphon.runtime.delivery.worker import Worker
 from antiphon.runtime.errors import BusUnavailable
 from antiphon.runtime.testing import MemoryBus, MemoryServer
@@ -31,7 +32,7 @@ async def test_a_busy_node_leaves_work_for_others() -> None:
     gate, begun = asyncio.Event(), asyncio.Event()
     seen: list[bytes] = []
 
-    async def process(lease: Lease) -> None:
+    async def process(lease: Lease, slot: Slot) -> None:
         seen.append(lease.message.body)
         begun.set()
         await gate.wait()
@@ -55,7 +56,7 @@ async def test_what_runs_longer_than_its_lease_is_not_given_to_another() -> None
     slots = Slots("a", 1, 0)
     deliveries: list[int] = []
 
-    async def process(lease: Lease) -> None:
+    async def process(lease: Lease, slot: Slot) -> None:
         deliveries.append(lease.deliveries)
         other = await bus.streams.consume(SPEC)
         assert await other.fetch(1, 3 * SPEC.ack_wait_s) == []
@@ -77,7 +78,7 @@ async def test_work_that_could_not_be_settled_comes_again() -> None:
     attempts: list[int] = []
     done = asyncio.Event()
 
-    async def process(lease: Lease) -> None:
+    async def process(lease: Lease, slot: Slot) -> None:
         attempts.append(lease.deliveries)
         if lease.deliveries == 1:
             raise BusUnavailable("away")
@@ -90,3 +91,26 @@ async def test_work_that_could_not_be_settled_comes_again() -> None:
     await asyncio.wait_for(worker.stop(), 2)
     assert attempts == [1, 2]
     await bus.close()
+
+
+async def test_work_that_the_bus_kept_from_being_settled_comes_back_before_its_lease_lapses() -> None:
+    """A bus that fails and is back is no reason to wait for the lease; the second delivery is settled."""
+    _, bus = await stored(1)
+    spec = replace(SPEC, ack_wait_s=60.0)
+    deliveries: list[int] = []
+    settled = asyncio.Event()
+
+    async def process(lease: Lease, slot: Slot) -> None:
+        deliveries.append(lease.deliveries)
+        if lease.deliveries == 1:
+            raise BusUnavailable("the server was restarted")
+        await lease.ack()
+        settled.set()
+
+    worker = Worker(cast(Bus, bus), spec, Slots("a", 1, 0), process)
+    await worker.start()
+    try:
+        await asyncio.wait_for(settled.wait(), 5)
+    finally:
+        await worker.stop()
+    assert deliveries == [1, 2]

@@ -50,3 +50,15 @@ def test_without_time_left_it_is_refused(deadline_unix_ms: int, late_ms: int) ->
     with pytest.raises(DeadlineExceeded, match=f"tool search: the deadline passed {late_ms} ms ago") as caught:
         build([DeadlineInterceptor(Fixed())], transport)(operation(deadline_unix_ms))
     assert caught.value.details == {"path": "3"}
+
+
+def test_a_budget_of_wall_time_is_named_when_it_has_lapsed() -> None:
+    """It is what became the deadline, so whoever reads the error knows what to raise."""
+
+    async def transport(found: Operation) -> Outcome:
+        raise AssertionError("it was passed on")
+
+    late = operation(NOW_MS - 40)
+    late.scope = late.scope._replace(budget={"wall_s": 2.5, "steps": 9.0})
+    with pytest.raises(DeadlineExceeded, match=r"passed 40 ms ago \(the run's budget is wall_s=2\.5\); allow more"):
+        build([DeadlineInterceptor(Fixed())], transport)(late)

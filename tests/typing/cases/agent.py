@@ -67,6 +67,27 @@ async def no_context(question: Question) -> Draft:
     return Draft(text=question.text)
 
 
+@writer.handles(key=lambda question: question.text)
+async def in_order(question: Question, ctx: Context) -> Draft:
+    """Runs one at a time for each key."""
+    return Draft(text=question.text)
+
+
+assert_type(in_order, Handler[Question, Draft])
+
+
+@writer.handles(key=lambda question: 7)  # expect-error
+async def no_text(question: Question, ctx: Context) -> Draft:
+    """A key is a text."""
+    return Draft(text=question.text)
+
+
+@writer.handles(key=str)  # expect-error
+async def keyed_without_message(question: Question, ctx: Context) -> str:
+    """Returns something that is no message."""
+    return question.text
+
+
 @writer.on("drafts.new")
 async def heard(draft: Draft, ctx: Context) -> None:
     """Receives events."""

@@ -2,7 +2,7 @@
 
 from typing import assert_type
 
-from antiphon import Client, Done, Handler, Message, Progress, Restarted, TaskHandle, Token, connect, remote
+from antiphon import Client, Done, Gap, Handler, Message, Progress, Restarted, TaskHandle, Token, connect, remote
 
 
 class Question(Message):
@@ -47,6 +47,8 @@ async def submits(client: Client) -> None:
     assert_type(task, TaskHandle[Draft])
     assert_type(await task.result(), Draft)
     assert_type(await task.cancel(), bool)
+    assert_type(await client.submit(write, Question(text="?"), version="2"), TaskHandle[Draft])
+    await client.submit(write, Question(text="?"), version=2)  # expect-error
     await client.submit(write, Count(n=1))  # expect-error
     await client.submit(write, Question(text="?"), idempotency_key=17)  # expect-error
 
@@ -54,7 +56,7 @@ async def submits(client: Client) -> None:
 async def streams(client: Client) -> None:
     """Events are a closed set, and the last one carries the reply."""
     async for event in client.stream(write, Question(text="?")):
-        assert_type(event, Token | Progress | Restarted | Done[Draft])
+        assert_type(event, Token | Progress | Restarted | Gap | Done[Draft])
         if isinstance(event, Done):
             assert_type(event.value, Draft)
     async for _ in client.stream(write, Count(n=1)):  # expect-error

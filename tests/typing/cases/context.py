@@ -3,7 +3,7 @@
 from typing import assert_type
 
 from antiphon import Context, Message, remote, tool
-from antiphon.runtime.branches import GroupOutcome
+from antiphon.runtime.group import GroupOutcome
 from antiphon.schemas.inference import Embeddings
 
 

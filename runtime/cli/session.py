@@ -1,0 +1,31 @@
+"""One command's stay on the bus."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from antiphon.runtime.cli.common import settings
+from antiphon.runtime.client import Client, connect
+from antiphon.runtime.host import Host
+
+
+@asynccontextmanager
+async def client_session() -> AsyncGenerator[Client, None]:
+    """Connect as the settings say. Warnings go to standard error: what the command prints may be read by a program.
+
+    Raises:
+        BusUnavailable: no server can be reached or started.
+    """
+    from antiphon.runtime.clock import SystemClock
+    from antiphon.runtime.telemetry.logs import configure_logging
+
+    found = settings()
+    configure_logging("error" if found.log_level == "error" else "warning", clock=SystemClock())
+    async with connect(settings=found) as client:
+        yield client
+
+
+@asynccontextmanager
+async def session() -> AsyncGenerator[Host, None]:
+    """As ``client_session``, for commands that only look below the client."""
+    async with client_session() as client:
+        yield client.host
