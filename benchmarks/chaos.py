@@ -26,14 +26,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from havoc.agents import SAYING, TASKS, Kind, Work, Worked, kind_of
-from havoc.fleet import Fleet, Kill, broker
-from havoc.ledger import Diary, Ledger
-from havoc.logs import complaints
-from havoc.plan import Blow, Victim, plan
-from havoc.record import Record
-from havoc.spans import SpanVerdict, check_spans
-from havoc.verdict import Verdict, judge
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -48,6 +40,16 @@ from antiphon.runtime.store.sqlite import Store
 from antiphon.runtime.store.writer import StoreWriter
 from antiphon.runtime.telemetry.logs import configure_logging
 from antiphon.schemas.approval import ApprovalState
+
+sys.path.insert(0, str(Path(__file__).parent))  # make sets PYTHONSAFEPATH, which leaves the script's folder out
+from havoc.agents import SAYING, TASKS, Kind, Work, Worked, kind_of
+from havoc.fleet import Fleet, Kill, broker
+from havoc.ledger import Diary, Ledger
+from havoc.logs import complaints
+from havoc.plan import Blow, Victim, plan
+from havoc.record import Record
+from havoc.spans import SpanVerdict, check_spans
+from havoc.verdict import Verdict, judge
 
 NODES = 3
 OPEN = 256  # tasks without outcome; more are submitted as these end, so that a slow machine is no overloaded one

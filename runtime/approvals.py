@@ -141,7 +141,8 @@ class Approvals:
                 if approval.state is not ApprovalState.OPEN or (left_s is not None and left_s <= 0):
                     return approval
                 try:
-                    await asyncio.wait_for(woken.wait(), pause_s if left_s is None else min(pause_s, left_s))
+                    async with asyncio.timeout(pause_s if left_s is None else min(pause_s, left_s)):
+                        await woken.wait()
                 except TimeoutError:
                     pause_s = min(POLL_MAX_S, pause_s * 2)
         finally:

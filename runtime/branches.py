@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from antiphon.schemas.parking import Wait
 
 T = TypeVar("T")
+INSIST_S = 5.0  # one that was cancelled may tidy up for so long; then it is cancelled again, it may have swallowed it
 In = TypeVar("In", bound="Message")
 
 
@@ -116,10 +117,12 @@ async def _as_coroutine(work: Awaitable[T]) -> T:
 
 async def settle(tasks: Sequence["asyncio.Task[Any]"]) -> None:
     """Cancel what still runs and wait until all have ended."""
-    for task in tasks:
-        task.cancel()
+    going = list(tasks)
+    while going:
+        for task in going:
+            task.cancel()
+        going = list((await asyncio.wait(going, timeout=INSIST_S))[1])
     if tasks:
-        await asyncio.wait(tasks)
         for task in tasks:
             if not task.cancelled():
                 task.exception()  # taken note of: its owner raises the first one

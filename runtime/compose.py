@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from antiphon.runtime.approvals import Approvals
 from antiphon.runtime.bus.base import Bus
 from antiphon.runtime.bus.connect import open_bus
-from antiphon.runtime.bus.topology import ensure_streams
+from antiphon.runtime.bus.topology import check_durable, ensure_streams
 from antiphon.runtime.clock import Clock, SystemClock
 from antiphon.runtime.delivery.cancel import Canceller
 from antiphon.runtime.delivery.parking import Parking
@@ -29,6 +29,8 @@ from antiphon.runtime.telemetry.hashing import deployment_hash
 from antiphon.runtime.telemetry.setup import disabled, start_telemetry
 from antiphon.schemas import subjects
 from antiphon.schemas.identity import new_id
+
+_DURABLE = (subjects.Kind.TASK, subjects.Kind.JOURNAL, subjects.Kind.RESULT, subjects.Kind.DEAD)
 
 
 def node_name(kind: str) -> str:
@@ -63,6 +65,7 @@ async def open_host(
             bus = await open_bus(settings.nats_url, token, settings.home, name=node, durability=settings.durability)
             stack.push_async_callback(bus.close)
         await ensure_streams(bus)
+        await check_durable(bus, [subjects.every(kind, settings.tenant) for kind in _DURABLE])
         telemetry_subject = subjects.telemetry(settings.tenant, node)
         carrier = bus
 

@@ -20,6 +20,7 @@ from nats.aio.client import Client as NatsClient
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from antiphon.runtime.bus.beside import beside
 from antiphon.runtime.bus.parser import QuickParser, Sink
 
 
@@ -52,7 +53,7 @@ class Client(NatsClient):
         """Unsubscribe. What the server had sent before it knew still reaches the sink."""
         try:
             if self.is_connected and not self.is_draining:
-                await asyncio.wait_for(subscription.drain(), timeout_s)  # type: ignore[no-untyped-call]  # nats-py leaves it bare
+                await beside(subscription.drain(), timeout_s)  # type: ignore[no-untyped-call]  # nats-py leaves it bare
         except (nats.errors.Error, TimeoutError, OSError):
             pass  # the server forgets us with the connection; the lines below forget it here
         finally:

@@ -9,6 +9,7 @@ import structlog
 from nats.aio.msg import Msg
 
 from antiphon.runtime.bus.base import Headers
+from antiphon.runtime.bus.beside import beside
 from antiphon.runtime.bus.client import Client
 from antiphon.runtime.bus.matching import check_subject
 from antiphon.runtime.bus.parser import Sink
@@ -116,7 +117,7 @@ class Connection:
     async def flush(self) -> None:
         """A round trip: the server has all that was sent before. Raises BusUnavailable."""
         try:
-            await asyncio.wait_for(self._client.flush(), _ROUND_TRIP_S)
+            await beside(self._client.flush(), _ROUND_TRIP_S)
         except (nats.errors.Error, TimeoutError, OSError) as error:
             raise self.unavailable("what was sent is not confirmed", error) from error
 

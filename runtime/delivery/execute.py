@@ -190,7 +190,8 @@ class Executor:
         except asyncio.CancelledError:
             if run.reason is None:
                 raise
-            run.asyncio_task.uncancel()
+            while run.asyncio_task.uncancel():  # a handler that swallowed some was cancelled again
+                continue
             raise run.reason from None
         finally:
             self._running.leave(run)

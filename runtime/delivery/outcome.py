@@ -86,7 +86,8 @@ async def await_result(bus: Bus, clock: Clock, tenant: str, task: str, *, deadli
                     task=task,
                 )
             try:
-                await asyncio.wait_for(woken.wait(), pause_s if left_s is None else min(pause_s, left_s))
+                async with asyncio.timeout(pause_s if left_s is None else min(pause_s, left_s)):
+                    await woken.wait()
                 pause_s = POLL_WOKEN_S
             except TimeoutError:
                 pause_s = min(POLL_MAX_S, pause_s * 2)

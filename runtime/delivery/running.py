@@ -8,6 +8,7 @@ from antiphon.runtime.clock import Clock
 from antiphon.runtime.errors import AntiphonError, DeadlineExceeded, TaskCancelled
 
 REMEMBERED = 4096  # ended tasks: one of them may be on its way to its handler, held up by a server that was away
+INSIST_S = 5.0  # a handler that is told to stop may tidy up for so long before it is told again
 SWEEP_S = 0.05  # one timer for all handlers: a deadline is noticed this late at most
 
 
@@ -26,7 +27,13 @@ class Run:
         """Cancel the handler; only the first reason counts."""
         if self.reason is None and not self.ended:
             self.reason = reason
+            self._insist()
+
+    def _insist(self) -> None:
+        """Cancel until it ends: ``asyncio.wait_for`` in Python 3.11, and other people's code, may swallow one."""
+        if not self.ended:
             self.asyncio_task.cancel()
+            asyncio.get_running_loop().call_later(INSIST_S, self._insist)
 
 
 class Running:
@@ -115,7 +122,8 @@ class Running:
             return True
         self._idle = asyncio.get_running_loop().create_future()
         try:
-            await asyncio.wait_for(self._idle, timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._idle
         except TimeoutError:
             return False
         return True

@@ -16,7 +16,15 @@ from antiphon.runtime.delivery.history import split
 from antiphon.runtime.delivery.journal import Journal
 from antiphon.runtime.delivery.running import Run
 from antiphon.runtime.delivery.slots import Slot
-from antiphon.runtime.errors import AntiphonError, BusUnavailable, Diverged, LeaseLost, NodeStopping, TaskParked
+from antiphon.runtime.errors import (
+    AntiphonError,
+    BusUnavailable,
+    ConfigurationError,
+    Diverged,
+    LeaseLost,
+    NodeStopping,
+    TaskParked,
+)
 from antiphon.schemas.journal import Entry, EntryKind
 from antiphon.schemas.parking import Wait, WaitKind
 
@@ -46,6 +54,7 @@ class TaskRun:
         self._run: Run | None = None
         self._branches: Branches | None = None
         self._open: list[Wait] = []
+        self._pure: dict[tuple[str, str], str] = {}
         self._reached = journal.history.reached()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -113,6 +122,18 @@ class TaskRun:
             return float(entry.value)
         self.journal.note(Entry(kind=EntryKind.DRAW, path=path, operation=what, value=repr(value).encode()))
         return value
+
+    def check_pure(self, tool: str, request: str, result: str) -> None:
+        """A pure tool has answered: it must say what it said to the same arguments before, in this attempt.
+
+        Raises:
+            ConfigurationError: it does not, so nothing may ever reuse its results.
+        """
+        if self._pure.setdefault((tool, request), result) != result:
+            raise ConfigurationError(
+                f"tool {tool!r} is declared pure and gave two results for the same arguments: declare it "
+                "effect='read', or 'write' if it changes something"
+            )
 
     def left(self, path: str) -> frozenset[int] | None:
         """Which members of the group at ``path`` had ended when an earlier attempt left it; None: none did."""

@@ -13,6 +13,7 @@ from antiphon.runtime.delivery.recorded import error_entry, fingerprint, raised,
 from antiphon.runtime.delivery.task_run import TaskRun
 from antiphon.runtime.policies.chain import Next, Operation, OperationKind, Outcome
 from antiphon.schemas.journal import Entry
+from antiphon.schemas.task import Effect
 
 _PLAIN: Final = frozenset({OperationKind.TOOL, OperationKind.RUN})
 
@@ -30,6 +31,7 @@ class JournalInterceptor:
         Raises:
             Diverged: the journal has something else at this path.
             LeaseLost: another worker has the task now.
+            ConfigurationError: a tool that is declared pure is not.
         """
         run = operation.task_run
         return next(operation) if run is None else self._journaled(operation, run, next)
@@ -54,6 +56,8 @@ class JournalInterceptor:
             elif run.stopped is None:
                 run.journal.note(failed)
             raise
+        if operation.effect is Effect.PURE and operation.kind is OperationKind.TOOL:
+            run.check_pure(operation.target, request, fingerprint(outcome.body))
         await self._record(operation, run, request, outcome, started_ms)
         if operation.kind in _PLAIN and operation.restore is not None:
             # What a later attempt would be given: a handler must not see a type now that it would not see then.

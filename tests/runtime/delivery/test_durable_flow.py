@@ -5,12 +5,12 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from antiphon import Agent, Context, Message, System
+from antiphon import Agent, Context, Message, System, tool
 from antiphon.runtime.bus.memory_server import MemoryServer
 from antiphon.runtime.client import Client
 from antiphon.runtime.delivery.journal import read_history
-from antiphon.runtime.errors import NotDurable, TaskCancelled, TaskDead
-from antiphon.runtime.testing import memory_system
+from antiphon.runtime.errors import ConfigurationError, NotDurable, TaskCancelled, TaskDead
+from antiphon.runtime.testing import memory_cluster, memory_system, virtual_time
 from antiphon.schemas import subjects
 
 
@@ -238,3 +238,56 @@ async def test_approve_in_an_ask_says_that_it_needs_durable_work() -> None:
     async with memory_system(System("s", agents=[agent])) as client:
         with pytest.raises(NotDurable, match="use submit or"):
             await client.ask(work, N())
+
+
+async def test_a_pure_tool_that_is_not_is_found_out() -> None:
+    """Two answers to the same arguments: nothing of it may ever be reused, and the author is told."""
+
+    @tool(effect="pure")
+    async def roll(sides: int) -> int:
+        """A die."""
+        rolls.append(sides)
+        return len(rolls)
+
+    rolls: list[int] = []
+    agent = Agent("a", tools=[roll])
+
+    @agent.handles
+    async def work(message: N, ctx: Context) -> N:
+        return N(n=await ctx.tool(roll, 6) + await ctx.tool(roll, 6))
+
+    async with memory_system(System("s", agents=[agent])) as client:
+        task = await client.submit(work, N())
+        with pytest.raises(ConfigurationError, match="'roll' is declared pure and gave two results"):
+            await task.result(timeout_s=5)
+
+
+@virtual_time(seeds=range(3))
+async def test_a_rolling_restart_under_load_loses_nothing_and_diverges_nowhere() -> None:
+    """Every node is drained and started again while tasks run; nobody counts that as a failed attempt."""
+    agent = Agent("a", slots=8)
+
+    @agent.handles
+    async def work(message: N, ctx: Context) -> N:
+        async def step(key: str) -> int:
+            await asyncio.sleep(0.2)
+            return 1
+
+        total = 0
+        for _ in range(4):
+            total += await ctx.run("step", step)
+        if message.n % 5 == 0:
+            total += (await ctx.call(work, N(n=message.n + 1))).n
+        await ctx.sleep(1.0)
+        return N(n=total)
+
+    async with memory_cluster(System("s", agents=[agent]), nodes=3, lag_s=0.002, drain_s=0.3) as cluster:
+        tasks = [await cluster.client.submit(work, N(n=n)) for n in range(60)]
+        for name in list(cluster.nodes):
+            await asyncio.sleep(1.0)
+            await cluster.stop(name)
+            await cluster.start(name)
+        for n, task in enumerate(tasks):
+            assert (await task.result(timeout_s=120)).n == (8 if n % 5 == 0 else 4)
+            outcome = await task.outcome()
+            assert outcome is not None and outcome.attempts == 1

@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
-from antiphon.runtime.clock import SystemClock
-from antiphon.runtime.delivery.running import Run, Running
+from antiphon.runtime.clock import LoopClock, SystemClock
+from antiphon.runtime.delivery.running import INSIST_S, Run, Running
 from antiphon.runtime.errors import AntiphonError, DeadlineExceeded, NodeStopping, TaskCancelled
+from antiphon.runtime.virtual_time import virtual_time
 
 
 class Manual(SystemClock):
@@ -101,3 +102,50 @@ def test_outside_a_task_is_a_mistake_of_ours() -> None:
     """There would be nothing to cancel."""
     with pytest.raises(RuntimeError):
         Running(SystemClock()).enter("one", "", None)
+
+
+@virtual_time()
+async def test_a_handler_that_swallows_its_cancellation_is_cancelled_again() -> None:
+    """As ``asyncio.wait_for`` does in Python 3.11 now and then, and other people's code."""
+    running = Running(LoopClock())
+    swallowed: list[int] = []
+
+    async def stubborn() -> None:
+        run = running.enter("one", "", None)
+        try:
+            while True:
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    swallowed.append(len(swallowed))
+                    if len(swallowed) == 3:
+                        raise
+        finally:
+            running.leave(run)
+
+    handler = asyncio.create_task(stubborn())
+    await asyncio.sleep(0.1)
+    assert running.cancel("one") == ["one"]
+    await asyncio.wait([handler])
+    assert handler.cancelled() and swallowed == [0, 1, 2]
+    assert asyncio.get_running_loop().time() >= 2 * INSIST_S
+
+
+async def test_a_signal_that_comes_before_the_handler_counts() -> None:
+    """A task that ended on its way to its handler is stopped when it gets there, unless somebody looked since."""
+    running = Running(SystemClock())
+
+    async def enter(task: str, parent: str) -> AntiphonError | None:
+        run = running.enter(task, parent, None)
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            return run.reason
+        finally:
+            running.leave(run)
+        return None
+
+    assert running.cancel("parent") == []
+    assert isinstance(await asyncio.create_task(enter("child", "parent")), TaskCancelled)
+    running.expect("child", "parent")
+    assert await asyncio.create_task(enter("child", "parent")) is None
