@@ -263,6 +263,11 @@ class Agent:
 
         return decorate
 
+    @property
+    def has_keys(self) -> bool:
+        """Whether some handler runs its messages in the order of a key."""
+        return any(handler.key is not None for handler in self.handlers.values())
+
     def card(self) -> "AgentCard":
         """The agent as the directory shows it."""
         from antiphon.schemas.node import AgentCard

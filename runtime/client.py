@@ -289,6 +289,8 @@ class Client:
         budget: Mapping[str, float] | None,
         priority: int = 0,
     ) -> "_Limits":
+        if timeout_s is None and not budget:
+            return _Limits(None, labels or {}, {}, priority)
         checked = check_budget(budget or {})
         now_ms = self._host.clock.unix_ns() // 1_000_000
         ends = (deadline_of(checked, now_ms), None if timeout_s is None else now_ms + int(timeout_s * 1000))

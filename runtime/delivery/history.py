@@ -107,6 +107,8 @@ class History:
 
     def reached(self) -> dict[str, int]:
         """How far the handler had come: the highest counter of each branch (by its prefix, the main one's is empty)."""
+        if not self.all:
+            return {}
         waits = [wait.path for wait in self.parked.waits] if self.parked is not None else []
         found: dict[str, int] = {}
         for path in (*self.entries, *self.intents, *waits):

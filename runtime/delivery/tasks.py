@@ -99,12 +99,13 @@ class TaskProcessor:
         self._results = LastReader(host.bus)
         self._journals = LastReader(host.bus)
         self._targets: dict[str, Target] = {}
+        self._here = frozenset((*agent.handlers, *agent.subscribers))
 
     async def __call__(self, lease: Lease, slot: Slot) -> None:
         """Take the message as far as it goes. Raises BusError."""
         host = self._host
         work, problem = self._read(lease)
-        if await self._goes_by_key(work):
+        if self._agent.has_keys and await self._goes_by_key(work):
             await lease.ack()
             return
         if problem is not None:
@@ -117,7 +118,8 @@ class TaskProcessor:
         if has_journal:
             history, last = await read_history(host.bus, host.tenant, work.task)
         journal = self._journal(work, history, last)
-        if result is None and await self._belongs_elsewhere(work, journal):
+        is_plain = work.address.handler in self._here and not subjects.task_lane(lease.message.subject)
+        if result is None and not is_plain and await self._belongs_elsewhere(work, journal):
             return
         if result is not None:  # finished by another worker, or cancelled
             work = self._original(work, history)
@@ -211,7 +213,7 @@ class TaskProcessor:
         if wanted and wanted != self._agent.version:  # read from a lane that nobody serves
             await self._foreign(work, journal, wanted)
             return True
-        if lane or handler in self._agent.handlers or handler in self._agent.subscribers:
+        if lane or handler in self._here:
             return False
         version = await self._host.directory.version_with(work.address)
         if version is None or version == self._agent.version:
@@ -256,9 +258,9 @@ class TaskProcessor:
 
     async def _claim(self, work: _Work, journal: Journal) -> None:
         wake = Envelope.from_headers(work.lease.message.headers).wake
+        await journal.claim(wake=wake, counts=work.lease.deliveries > 1)
         if journal.history.number:
             await self._host.parking.remove(work.task)
-        await journal.claim(wake=wake, counts=work.lease.deliveries > 1)
 
     # --- the handler --------------------------------------------------------------------------------
 
