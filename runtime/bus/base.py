@@ -71,7 +71,10 @@ class Lease(Protocol):
 
     @property
     def behind(self) -> int:
-        """How many messages nobody had taken yet waited behind this one when it was handed out."""
+        """How many messages nobody had taken yet waited behind this one when it was handed out.
+
+        As far as the server had counted: it does so a moment after it has confirmed a message.
+        """
         ...
 
     async def ack(self) -> None:

@@ -45,6 +45,8 @@ class TestFetch:
     async def test_never_more_than_the_limit(self, bus: Bus, consumer: Consumer) -> None:
         """``limit`` at most, in order, and the rest is free for others."""
         await _append(bus, 5)
+        while await consumer.pending() < 5:  # noqa: ASYNC110  # the server counts a moment after it has confirmed
+            await asyncio.sleep(0.01)
         first = await consumer.fetch(2, 5)
         assert _sequences(first) == [1, 2]
         assert [lease.behind for lease in first] == [4, 3]
