@@ -8,7 +8,6 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from antiphon.runtime.errors import ForeignTask
@@ -148,18 +147,3 @@ def gather(branches: Branches, work: Sequence[Awaitable[T]]) -> Coroutine[Any, A
             await settle(tasks)
 
     return run()
-
-
-@dataclass(frozen=True, slots=True)
-class GroupOutcome:
-    """How one member of a group ended: a value, an error, or neither if it was cancelled."""
-
-    path: str
-    value: Any = None
-    error: BaseException | None = None
-    cancelled: bool = False
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether it returned."""
-        return self.error is None and not self.cancelled

@@ -227,7 +227,7 @@ def _again(headers: Mapping[str, str], content: DeadLetter, now_ms: int) -> dict
     """Headers of a message that is sent once more.
 
     The server's own (``Nats-``) would make it a duplicate. A deadline that has passed would end it at once: who
-    redrives it wants the work all the same. An attempt above 1 has the worker read the journal first.
+    redrives it wants the work all the same. The attempt tells whoever looks that it is not the first.
     """
     found = {key: value for key, value in headers.items() if not key.startswith("Nats-")}
     deadline = found.get(envelope.DEADLINE, "")

@@ -20,7 +20,8 @@ from antiphon.runtime.delivery.history import History
 from antiphon.runtime.delivery.journal import Journal, Owner, read_history
 from antiphon.runtime.delivery.keys import key_of
 from antiphon.runtime.delivery.last_reader import LastReader
-from antiphon.runtime.delivery.outcome import read_result, result_of
+from antiphon.runtime.delivery.outcome import result_of
+from antiphon.runtime.delivery.resting import rest
 from antiphon.runtime.delivery.retry import delay_s
 from antiphon.runtime.delivery.slots import Slot, Slots
 from antiphon.runtime.delivery.stream_buffers import StreamBuffers
@@ -39,18 +40,16 @@ from antiphon.runtime.errors import (
     NodeStopping,
     TaskCancelled,
     TaskParked,
-    UnknownApproval,
     UnknownHandler,
     VersionMismatch,
     to_info,
 )
 from antiphon.runtime.host import Host
 from antiphon.schemas import subjects
-from antiphon.schemas.approval import ApprovalState
 from antiphon.schemas.envelope import Envelope, EnvelopeError
 from antiphon.schemas.identity import Address, InvalidName, check_task, derived_id
 from antiphon.schemas.journal import Entry, EntryKind
-from antiphon.schemas.parking import ParkedTask, WaitKind
+from antiphon.schemas.parking import ParkedTask
 from antiphon.schemas.task import ErrorInfo, TaskResult, TaskState
 
 ELSEWHERE_S = 1.0  # before a task that other code began is offered again, perhaps to a node that has that code
@@ -185,7 +184,7 @@ class TaskProcessor:
             return True
         if verdict is Admission.PARKED:
             assert history.parked is not None  # the journal ends with it
-            await self._rest(history.parked)
+            await rest(self._host, history.parked)
         elif verdict is Admission.FOREIGN:
             await self._foreign(work, journal, history.version)
             return False
@@ -359,33 +358,8 @@ class TaskProcessor:
         )
         await journal.commit(Entry(kind=EntryKind.PARK, value=parked.model_dump_json().encode()))
         log.info("task_parked", task=work.task, number=parked.number, waits=[wait.kind.value for wait in run.waits])
-        await self._rest(parked)
+        await rest(self._host, parked)
         await work.lease.ack()
-
-    async def _rest(self, parked: ParkedTask) -> None:
-        """Make a parking known. What happened before that woke nobody, so look for it now."""
-        host = self._host
-        await host.parking.put(parked)
-        for wait in parked.waits:
-            over = wait.until_unix_ms is not None and wait.until_unix_ms <= host.clock.unix_ns() // 1_000_000
-            if wait.kind is WaitKind.TASK:
-                over = over or await read_result(host.bus, host.tenant, wait.id) is not None
-            elif wait.kind is WaitKind.APPROVAL:
-                over = over or await self._answered(wait.id)
-            if over:
-                await host.parking.wake_parked(parked)
-                return
-        # Whoever ended it, or its parent, meanwhile did not see that it is parked.
-        for task in filter(None, (parked.task, parked.parent)):
-            if await read_result(host.bus, host.tenant, task) is not None:
-                await host.parking.wake_parked(parked)
-                return
-
-    async def _answered(self, approval: str) -> bool:
-        try:
-            return (await self._host.approvals.get(approval)).state is not ApprovalState.OPEN
-        except UnknownApproval:
-            return True  # removed by hand: the handler asks again
 
     async def _conclude(
         self,
