@@ -9,13 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from antiphon.runtime.cli.common import body_of, run
-from antiphon.runtime.cli.session import client_session
+from antiphon.runtime.cli.session import client_session, find_handler
 from antiphon.runtime.client import Client
 from antiphon.runtime.errors import ConfigurationError, InvalidMessage
 from antiphon.runtime.json_schema import problems
 from antiphon.runtime.patterns.schedule_book import ScheduleBook, Work
 from antiphon.runtime.patterns.ticks import instant, next_tick
-from antiphon.schemas.identity import Address, InvalidName
 from antiphon.schemas.schedule import Missed, Schedule
 
 app = typer.Typer(help="See, make and remove schedules.", no_args_is_help=True)
@@ -95,14 +94,7 @@ async def _book(client: Client) -> ScheduleBook:
 
 async def _work(client: Client, text: str, message: dict[str, Any]) -> Work:
     """The message for a handler that was ever served, checked against the shape in the directory."""
-    try:
-        address = Address.parse(text)
-    except InvalidName as error:
-        raise ConfigurationError(str(error)) from None
-    card = await client.host.directory.find(address.agent)
-    found = next((each for each in card.handlers if each.name == address.handler), None) if card else None
-    if found is None:
-        raise await client.host.directory.nobody(address, durable=True)
+    address, found = await find_handler(client, text)
     wrong = problems(found.input.json_schema, message)
     if wrong:
         raise InvalidMessage(f"{found.input.name}: {'; '.join(wrong)}", type=found.input.name)

@@ -5,7 +5,10 @@ from contextlib import asynccontextmanager
 
 from antiphon.runtime.cli.common import settings
 from antiphon.runtime.client import Client, connect
+from antiphon.runtime.errors import ConfigurationError
 from antiphon.runtime.host import Host
+from antiphon.schemas.identity import Address, InvalidName
+from antiphon.schemas.node import HandlerCard
 
 
 @asynccontextmanager
@@ -29,3 +32,21 @@ async def session() -> AsyncGenerator[Host, None]:
     """As ``client_session``, for commands that only look below the client."""
     async with client_session() as client:
         yield client.host
+
+
+async def find_handler(client: Client, text: str) -> tuple[Address, HandlerCard]:
+    """The handler ``agent.handler`` as the directory describes it, alive or not.
+
+    Raises:
+        ConfigurationError: ``text`` is no address.
+        UnknownAgent, UnknownHandler: nobody has ever served it.
+    """
+    try:
+        address = Address.parse(text)
+    except InvalidName as error:
+        raise ConfigurationError(str(error)) from None
+    card = await client.host.directory.find(address.agent)
+    found = next((each for each in card.handlers if each.name == address.handler), None) if card else None
+    if found is None:
+        raise await client.host.directory.nobody(address, durable=True)
+    return address, found

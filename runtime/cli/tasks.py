@@ -11,12 +11,12 @@ from rich.table import Table
 
 from antiphon.runtime.agent import Handler
 from antiphon.runtime.cli.common import body_of, run
-from antiphon.runtime.cli.session import client_session
+from antiphon.runtime.cli.session import client_session, find_handler
 from antiphon.runtime.client import Client, Done
 from antiphon.runtime.delivery.outcome import await_result, failure_of, read_result
 from antiphon.runtime.errors import ConfigurationError
 from antiphon.runtime.policies.limits import parse_budget
-from antiphon.schemas.identity import Address, InvalidName, check_task
+from antiphon.schemas.identity import InvalidName, check_task
 from antiphon.schemas.message import Message
 from antiphon.schemas.node import TypeCard
 from antiphon.schemas.task import Gap, Restarted, TaskResult, Token
@@ -172,14 +172,7 @@ async def _stream(
 
 async def _handler(client: Client, text: str) -> Handler[Message, Message]:
     """The handler as the directory describes it; its types take any fields, the node checks them."""
-    try:
-        address = Address.parse(text)
-    except InvalidName as error:
-        raise ConfigurationError(str(error)) from None
-    card = await client.host.directory.find(address.agent)
-    found = next((each for each in card.handlers if each.name == address.handler), None) if card else None
-    if found is None:
-        raise await client.host.directory.nobody(address, durable=True)
+    address, found = await find_handler(client, text)
     return Handler(address, _open_type(found.input), _open_type(found.output))
 
 
