@@ -69,8 +69,8 @@ async def open_host(
         telemetry_subject = subjects.telemetry(settings.tenant, node)
         carrier = bus
 
-        async def publish(batch: bytes) -> None:
-            await carrier.publish(telemetry_subject, batch)
+        async def publish(batch: bytes, message_id: str) -> None:
+            await carrier.streams.append(telemetry_subject, batch, message_id=message_id)
 
         telemetry = disabled()
         if settings.trace > 0:

@@ -24,11 +24,26 @@ class Wait(Value):
     until_unix_ms: int | None = None
 
 
+class OpenSpan(Value):
+    """A span that has not ended because its task waits: it goes on, under the same id, when the task does.
+
+    ``path`` is its operation's, empty for the handler's own span, whose ``facts`` say how it began.
+    """
+
+    path: str
+    traceparent: str  # of the span itself, as it is sent to children
+    start_unix_ns: int
+    name: str
+    kind: int  # OpenTelemetry's number
+    facts: dict[str, int] = Field(default_factory=dict)
+
+
 class ParkedTask(Message):
     """A task that was put aside: who it is, and all it waits for.
 
     ``number`` counts the parkings of the task; the wake-up is stored as ``{task}:wake:{number}``. ``headers`` and
-    ``body`` (base64) are those of the task's first message, which may be purged while it waits.
+    ``body`` (base64) are those of the task's first message, which may be purged while it waits. ``attempt`` is the one
+    that was parked, and ``spans`` are what it had open.
     """
 
     task: str
@@ -44,6 +59,8 @@ class ParkedTask(Message):
     headers: dict[str, str] = Field(default_factory=dict)
     body_base64: str = ""
     parked_unix_ms: int
+    attempt: int = 1
+    spans: tuple[OpenSpan, ...] = ()
 
     def wake_unix_ms(self) -> int | None:
         """When time alone wakes it; None: never."""

@@ -95,8 +95,10 @@ class _Tree:
     def problems(self, span: SpanRecord) -> Iterable[tuple[str, str]]:
         """What is wrong with a span: which count it belongs to, and a line."""
         if not span.end_ns:
-            known = span.attributes.get(names.NODE) in self.losses.nodes
-            if not known and not self.losses.with_server(_sent_ms(span), str(span.attributes.get(names.TASK, ""))):
+            # A parked task may wake on another node, and die there before that node's start record is written.
+            task = str(span.attributes.get(names.TASK, ""))
+            known = span.attributes.get(names.NODE) in self.losses.nodes or self.losses.with_node(task)
+            if not known and not self.losses.with_server(_sent_ms(span), task):
                 yield "unexplained_unfinished", "its node was not killed"
             return
         processes = span.name.startswith("process")
@@ -138,7 +140,9 @@ class _Tree:
     def _wrong_handler(self, span: SpanRecord, parent: SpanRecord) -> str:
         if not parent.name.startswith("process"):
             return f"its parent is {parent.name}"
-        for key in (names.TASK, names.NODE):
+        # A handler that was parked may have begun an operation on one node and ended on another.
+        alike = (names.TASK,) if names.PARKED_NS in parent.attributes else (names.TASK, names.NODE)
+        for key in alike:
             if span.attributes.get(key) != parent.attributes.get(key):
                 return f"{key} is {span.attributes.get(key)}, its parent's {parent.attributes.get(key)}"
         if span.start_ns < parent.start_ns or (parent.end_ns and span.start_ns > parent.end_ns):

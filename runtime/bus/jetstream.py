@@ -38,6 +38,9 @@ _EXISTS = (10058,)  # stream name already in use with a different configuration
 _NO_MESSAGE = 10037
 _FENCE = (10071, 10164)  # wrong last sequence, with and without the number
 _FULL = (10077, 10122, 10123)  # the store refused: maximum bytes, messages, messages per subject
+_IN_PROCESS = 10158  # of a cluster: somebody's append with the same message id is being replicated
+_IN_PROCESS_S = 0.05  # by then it is stored, and the next try finds it
+_IN_PROCESS_TRIES = 100
 _OWN = ("Nats-Stream", "Nats-Subject", "Nats-Sequence", "Nats-Time-Stamp", "Nats-Num-Pending", "Nats-Last-Sequence")
 
 
@@ -116,16 +119,21 @@ class NatsStreams:
         """Store a message and return its sequence."""
         added = append_headers(message_id, expected_last, rollup=rollup, ttl_s=ttl_s)
         sent = {**(headers or {}), **added} if added else headers
-        try:
-            answer = await self._core.request(subject, body, sent, _ACK_S)
-        except NoResponders as error:
-            raise no_stream(subject) from error
-        except RequestTimeout as error:
-            raise await self._unconfirmed(subject) from error
-        said = _PUB_ACK.decode(answer.body)
-        if said.error is None:
-            return said.seq
-        refusal = await self._refused(subject, body, expected_last, ApiError.of(said.error))
+        for _ in range(_IN_PROCESS_TRIES):
+            try:
+                answer = await self._core.request(subject, body, sent, _ACK_S)
+            except NoResponders as error:
+                raise no_stream(subject) from error
+            except RequestTimeout as error:
+                raise await self._unconfirmed(subject) from error
+            said = _PUB_ACK.decode(answer.body)
+            if said.error is None:
+                return said.seq
+            problem = ApiError.of(said.error)
+            if problem.number != _IN_PROCESS:
+                break
+            await asyncio.sleep(_IN_PROCESS_S)
+        refusal = await self._refused(subject, body, expected_last, problem)
         if isinstance(refusal, Conflict) and message_id is not None:
             last = await self.last(subject)
             if last is not None and last.headers.get("Nats-Msg-Id") == message_id:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from antiphon.runtime.agent import Agent
 from antiphon.runtime.context import Context
+from antiphon.runtime.delivery.open_spans import HANDLER, end_parked
 from antiphon.runtime.delivery.payload import decode, encode
 from antiphon.runtime.delivery.running import Running
 from antiphon.runtime.delivery.slots import Slots
@@ -22,6 +23,7 @@ from antiphon.runtime.errors import (
     InvalidMessage,
     LeaseLost,
     NodeStopping,
+    TaskParked,
     error_type,
 )
 from antiphon.runtime.host import Host
@@ -33,6 +35,7 @@ from antiphon.schemas import subjects
 from antiphon.schemas.envelope import BUDGET, Envelope
 from antiphon.schemas.identity import Address, new_id
 from antiphon.schemas.message import Message
+from antiphon.schemas.parking import ParkedTask
 from antiphon.schemas.task import TaskState
 from antiphon.schemas.telemetry import SpanLink
 
@@ -112,6 +115,23 @@ class Executor:
         """The task is on its way to its handler; from here on signals that it or its parent has ended are kept."""
         self._running.expect(task, parent)
 
+    def abandon(self, parked: ParkedTask, envelope: Envelope, state: TaskState) -> None:
+        """A parked task has ended without its handler: end its spans."""
+        attributes: dict[str, Any] = {
+            names.NODE: self._host.node,
+            names.RUN: parked.run,
+            names.TASK: parked.task,
+            names.AGENT: parked.agent,
+            names.HANDLER: parked.handler,
+        }
+        if self._host.tenant != "default":
+            attributes[names.TENANT] = self._host.tenant
+        if self._agent.observes:
+            attributes[names.OBS] = True
+        end_parked(
+            self._host.telemetry.tracer, parked, parse(envelope.traceparent, envelope.tracestate), attributes, state
+        )
+
     async def run(self, job: Job, emitter: Emitter | None = None) -> bytes:
         """The reply's bytes (empty for an event).
 
@@ -148,6 +168,10 @@ class Executor:
             return await self._run(job, scope, emitter, {})
         attributes = self._attributes(job, scope) if telemetry.enabled else {}
         links = [SpanLink(trace_id=parent.trace_id, span_id=parent.span_id)] if parent is not None else None
+        spans = job.task_run.spans if job.task_run is not None else None
+        goes_on = spans.left(HANDLER) if spans is not None else None
+        if spans is not None and goes_on is not None:
+            attributes |= spans.facts(goes_on, self._host.clock.unix_ns())
         span = telemetry.tracer.begin(
             job.target.span_name,
             names.CONSUMER,
@@ -156,22 +180,29 @@ class Executor:
             links=links,
             announce=True,
             start_ns=attributes.get(names.QUEUE_DEQUEUE_NS),
+            goes_on=goes_on,
         )
+        if spans is not None:
+            spans.open(HANDLER, span, job.target.span_name, names.CONSUMER)
         token = span.attach()
         ended: Exception | None = None
         try:
             body = await self._run(job, scope, emitter, attributes)
         except BaseException as error:
-            attributes[names.ERROR_TYPE] = error_type(error)
-            span.failed(error)
             ended = error if isinstance(error, Exception) else NodeStopping("cancelled")
+            if not isinstance(error, TaskParked):
+                attributes[names.ERROR_TYPE] = error_type(error)
+                span.failed(error)
             raise
         finally:
-            state = job.ends(ended) if job.ends is not None else None
-            if state is not None:
-                attributes[names.RESULT_STATE] = state.value
             span.detach(token)
-            span.finish()
+            if not isinstance(ended, TaskParked):  # else the span goes on when the task does
+                state = job.ends(ended) if job.ends is not None else None
+                if state is not None:
+                    attributes[names.RESULT_STATE] = state.value
+                if spans is not None:
+                    spans.end(telemetry.tracer, span, _of_operations(attributes))
+                span.finish()
         return body
 
     async def _run(self, job: Job, scope: Scope, emitter: Emitter | None, attributes: dict[str, Any]) -> bytes:
@@ -236,3 +267,9 @@ class Executor:
         if job.envelope.causes:
             found[names.CAUSES] = list(job.envelope.causes)
         return found
+
+
+def _of_operations(handler: Mapping[str, Any]) -> dict[str, Any]:
+    """What a handler's operations have in common with it."""
+    keys = (names.NODE, names.TENANT, names.AGENT, names.RUN, names.TASK, names.OBS)
+    return {key: handler[key] for key in keys if key in handler}

@@ -32,8 +32,8 @@ class Parking:
         return self._bucket
 
     async def put(self, parked: ParkedTask) -> None:
-        """Make it known that a task waits. Its body stays in the journal. Idempotent."""
-        record = parked.model_copy(update={"body_base64": "", "headers": {}})
+        """Make it known that a task waits. Its body and spans stay in the journal. Idempotent."""
+        record = parked.model_copy(update={"body_base64": "", "headers": {}, "spans": ()})
         await self._bucket.put(self.key(parked.task), record.model_dump_json().encode())
 
     async def get(self, task: str) -> ParkedTask | None:

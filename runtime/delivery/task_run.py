@@ -14,6 +14,7 @@ import msgspec
 from antiphon.runtime.clock import Clock
 from antiphon.runtime.delivery.history import split
 from antiphon.runtime.delivery.journal import Journal
+from antiphon.runtime.delivery.open_spans import OpenSpans
 from antiphon.runtime.delivery.running import Run
 from antiphon.runtime.delivery.slots import Slot
 from antiphon.runtime.errors import (
@@ -48,6 +49,9 @@ class TaskRun:
         self.children: set[str] = set()  # called, and not waited for any more
         self.approvals: dict[str, str] = {}  # id -> path of those that were asked for
         self.unrepeatable: Exception | None = None  # raised by a write that is never repeated
+        parked = journal.history.parked
+        # Another attempt, after a crash, is another run in the trace too.
+        self.spans = OpenSpans(parked if parked is not None and parked.attempt == journal.attempt else None)
         self._slot = slot
         self._clock = clock
         self._keyed = keyed
@@ -78,6 +82,11 @@ class TaskRun:
     def stopped(self) -> AntiphonError | None:
         """Why the node stopped this run, or None."""
         return self._run.reason if self._run is not None else None
+
+    @property
+    def is_parked(self) -> bool:
+        """Whether the run was stopped because all of it waits."""
+        return isinstance(self.stopped, TaskParked)
 
     def is_replaying(self, branch: "Branch") -> bool:
         """Whether an earlier attempt had come further in this branch: what it showed here has been shown."""

@@ -122,6 +122,8 @@ class TaskProcessor:
             return
         if result is not None:  # finished by another worker, or cancelled
             work = self._original(work, history)
+            if history.is_parked and history.parked is not None:
+                self._executor.abandon(history.parked, work.envelope, result.state)
             await self._ending.abandon(journal, work.message, result.state, work.envelope)
             await lease.ack()
             return
@@ -355,6 +357,8 @@ class TaskProcessor:
             headers=dict(message.headers),
             body_base64=base64.b64encode(message.body).decode(),
             parked_unix_ms=self._host.clock.unix_ns() // 1_000_000,
+            attempt=journal.attempt,
+            spans=run.spans.keep(),
         )
         await journal.commit(Entry(kind=EntryKind.PARK, value=parked.model_dump_json().encode()))
         log.info("task_parked", task=work.task, number=parked.number, waits=[wait.kind.value for wait in run.waits])

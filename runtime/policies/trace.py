@@ -48,17 +48,25 @@ class TraceInterceptor:
         tracer = self._telemetry.tracer
         attributes = operation.attributes
         name, kind = self._describe(operation)
-        span = operation.span = tracer.begin(name, kind, tracer.current(), attributes)
+        run, goes_on = operation.task_run, None
+        if run is not None:
+            goes_on = run.spans.left(operation.path)
+        span = operation.span = tracer.begin(name, kind, tracer.current(), attributes, goes_on=goes_on)
+        if run is not None:
+            run.spans.open(operation.path, span, name, kind)
         token = span.attach() if operation.kind in _CURRENT else None
         try:
             outcome = await next(operation)
         except BaseException as error:
-            attributes[names.ERROR_TYPE] = error_type(error)
-            span.finish(status=2, message=str(error))
+            if run is None or not run.is_parked:  # else the span goes on when the task does
+                attributes[names.ERROR_TYPE] = error_type(error)
+                span.finish(status=2, message=str(error))
             raise
         finally:
             if token is not None:
                 span.detach(token)
+            if run is not None and not run.is_parked:
+                run.spans.close(operation.path)
         if outcome.body and kind != names.PRODUCER:  # a peer's process span has its result's hash
             attributes[names.RESULT_HASH] = self._hash(outcome.body)
         span.finish()

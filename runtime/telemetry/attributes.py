@@ -89,6 +89,7 @@ MODEL_QUEUE_S: Final = "antiphon.model.queue_s"
 MODEL_PREFILL_S: Final = "antiphon.model.prefill_s"
 MODEL_DECODE_S: Final = "antiphon.model.decode_s"
 TIMEOUT_S: Final = "antiphon.timeout_s"  # what the caller allowed
+PARKED_NS: Final = "antiphon.parked_ns"  # of a durable handler's time: how long it was parked, without slot and memory
 RESULT_STATE: Final = "antiphon.state"  # terminal state of a durable task, on its process span
 SAMPLE_P: Final = "antiphon.sample.p"  # on roots, where fewer than all are kept: the probability, to weigh by
 CLIPPED: Final = "antiphon.clipped"  # keys whose values were cut to size

@@ -12,16 +12,19 @@ import structlog
 from antiphon.runtime.clock import Clock
 from antiphon.runtime.telemetry.codec import Pack, SpanRow, decode, encode_log, encode_span, packs
 from antiphon.runtime.telemetry.span import LightSpan
+from antiphon.schemas.identity import new_id
 from antiphon.schemas.telemetry import LogRecord, TelemetryBatch
 
 INTERVAL_S: Final = 0.1  # what a killed node loses at most
 WAKE_SPANS: Final = 512  # a batch goes out early when this many wait
 LIMIT: Final = 16_384  # records of each kind that may wait
 PUBLISH_TIMEOUT_S: Final = 5.0
-RETRY_S: Final = 0.05
+RETRY_S: Final = 0.05  # before the second try, and twice as long each time
+RETRY_MAX_S: Final = 1.0
+OUTAGE_S: Final = 30.0  # a broker that is started again, or a cluster that elects a leader, is back by then
 CLOSE_S: Final = 2.0
 
-Publish = Callable[[bytes], Awaitable[None]]
+Publish = Callable[[bytes, str], Awaitable[None]]
 Sink = Callable[[TelemetryBatch], None]
 
 _log = structlog.get_logger()
@@ -29,7 +32,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedStats:
-    """Counts since the start. ``failed``: batches lost: refused twice, or not encodable."""
+    """Counts since the start. ``failed``: batches lost: refused for half a minute."""
 
     batches: int
     spans: int
@@ -42,7 +45,8 @@ class FeedStats:
 class Feed:
     """A bounded buffer of spans and logs, and the task that empties it 100 ms after the first, or when 512 wait.
 
-    ``publish`` gets each batch as msgpack, ``sinks`` get it as a value, before that and on the event loop. A full
+    ``publish`` stores a batch (msgpack; the id is the same when it is tried again) and returns when that is confirmed;
+    ``sinks`` get it as a value, before that and on the event loop. A full
     buffer refuses what comes (and counts it): the oldest spans are the parents, the worst ones to lose. Adding is safe
     from any thread; everything else belongs to the event loop.
     """
@@ -53,6 +57,7 @@ class Feed:
         self.unix_ns = clock.unix_ns
         self._node = node
         self._publish = publish
+        self._id = new_id()  # node names come again
         self._sinks = tuple(sinks)
         self._limit = limit
         # One list each for good: append, slice and del are atomic, whereas a swapped list could still be appended to.
@@ -221,18 +226,23 @@ class Feed:
             _log.exception("telemetry_sink_failed", node=self._node, batch=batch.sequence)
 
     async def _published(self, body: bytes) -> bool:
-        for attempt in (1, 2):
+        loop = asyncio.get_running_loop()
+        until_s, wait_s = loop.time() + OUTAGE_S, RETRY_S
+        while True:
             try:
                 async with asyncio.timeout(PUBLISH_TIMEOUT_S):
-                    await self._publish(body)
+                    await self._publish(body, f"{self._id}:{self._sequence}")
                 return True
             except Exception as error:  # whatever the bus raises: telemetry is lost, work goes on
-                if attempt == 1:
-                    await asyncio.sleep(RETRY_S)
-                elif not self._refused:
-                    self._refused = True
-                    _log.warning("telemetry_publish_failed", node=self._node, batch=self._sequence, error=repr(error))
-        return False
+                if loop.time() + wait_s > until_s:
+                    if not self._refused:
+                        self._refused = True
+                        _log.warning(
+                            "telemetry_publish_failed", node=self._node, batch=self._sequence, error=repr(error)
+                        )
+                    return False
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, RETRY_MAX_S)
 
     def _drop(self) -> None:
         with self._dropping:

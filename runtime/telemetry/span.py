@@ -108,6 +108,12 @@ class LightSpan(trace.Span):
         """Undo ``attach``."""
         context_api.detach(token)
 
+    @property
+    def start_ns(self) -> int:
+        """When a span that still runs began (unix ns); 0 for any other."""
+        row = self._row
+        return 0 if row is None else row.start_ns
+
     def attribute(self, key: str) -> Any:
         """An attribute of a span that still runs, or None."""
         row = self._row

@@ -17,9 +17,10 @@ from opentelemetry.util._decorator import _agnosticcontextmanager  # the type th
 
 from antiphon.runtime.telemetry.attributes import SAMPLE_P, SCOPE_NAME
 from antiphon.runtime.telemetry.codec import SpanRow
-from antiphon.runtime.telemetry.propagation import SAMPLED, Parent, RemoteParent
+from antiphon.runtime.telemetry.propagation import SAMPLED, Parent, RemoteParent, parse
 from antiphon.runtime.telemetry.span import LightSpan, Recorder, links_to, plain_attributes, time_or_now
 from antiphon.schemas.identity import new_id
+from antiphon.schemas.parking import OpenSpan
 from antiphon.schemas.telemetry import SpanLink
 
 __all__ = ["DisabledTracer", "LightSpan", "LightTracer", "LightTracerProvider", "id_source"]
@@ -68,13 +69,20 @@ class LightTracer(trace.Tracer):
         links: list[SpanLink] | None = None,
         announce: bool = False,
         start_ns: int | None = None,
+        goes_on: OpenSpan | None = None,
     ) -> LightSpan:
         """A running span, not yet current. The runtime's own path: what it is given is kept, not copied.
 
         ``kind`` is OpenTelemetry's number. ``parent`` None makes a root (``current()`` is the parent by context).
-        ``announce``: leave a start record if the span lasts. Attribute values must be OpenTelemetry's types.
+        ``announce``: leave a start record if the span lasts. ``goes_on``: the span is this one, begun elsewhere.
+        Attribute values must be OpenTelemetry's types.
         """
-        if parent is None:
+        known = parse(goes_on.traceparent) if goes_on is not None else None
+        if goes_on is not None and known is not None:
+            trace_id, flags, state = known.trace_id, known.flags, parent.state if parent is not None else ""
+            parent_id = parent.span_id if parent is not None else None
+            start_ns = goes_on.start_unix_ns
+        elif parent is None:
             trace_id = next(self._trace_ids)
             parent_id = None
             flags = 1
@@ -87,7 +95,7 @@ class LightTracer(trace.Tracer):
             parent_id = parent.span_id
             flags = parent.flags
             state = parent.state
-        span_id = next(self._span_ids)
+        span_id = next(self._span_ids) if known is None else known.span_id
         if not flags & SAMPLED:
             return LightSpan(trace_id, span_id, flags, state, None, self._recorder)
         if start_ns is None:
@@ -175,6 +183,7 @@ class DisabledTracer(LightTracer):
         links: list[SpanLink] | None = None,
         announce: bool = False,
         start_ns: int | None = None,
+        goes_on: OpenSpan | None = None,
     ) -> LightSpan:
         """A span that is its parent, as far as others can see, and records nothing."""
         if parent is None:

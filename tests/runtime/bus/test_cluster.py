@@ -95,6 +95,11 @@ async def test_no_confirmed_message_is_lost_with_the_leader(tmp_path: Path) -> N
         found = await _copies(cluster, [*names, "KV_antiphon_test", "OBJ_antiphon-blobs"])
         assert set(found.values()) == {3}
 
+        # The same message from everywhere at once, as nodes send a wake-up: stored once, and nobody is refused.
+        for number in range(30):
+            sending = (bus.streams.append(f"{SUBJECT}.{number}", b"", message_id=f"same-{number}") for _ in range(8))
+            assert len(set(await asyncio.gather(*sending))) == 1
+
         confirmed: dict[int, int] = {}
         killed = asyncio.Event()
 
