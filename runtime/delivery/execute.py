@@ -128,9 +128,9 @@ class Executor:
             attributes[names.TENANT] = self._host.tenant
         if self._agent.observes:
             attributes[names.OBS] = True
-        end_parked(
-            self._host.telemetry.tracer, parked, parse(envelope.traceparent, envelope.tracestate), attributes, state
-        )
+        parent = parse(envelope.traceparent, envelope.tracestate)
+        now_ns = self._host.clock.unix_ns()
+        end_parked(self._host.telemetry.tracer, parked, parent, attributes, state, now_ns)
 
     async def run(self, job: Job, emitter: Emitter | None = None) -> bytes:
         """The reply's bytes (empty for an event).

@@ -74,14 +74,19 @@ class OpenSpans:
 
 
 def end_parked(
-    tracer: LightTracer, parked: ParkedTask, parent: Parent | None, attributes: dict[str, Any], state: TaskState
+    tracer: LightTracer,
+    parked: ParkedTask,
+    parent: Parent | None,
+    attributes: dict[str, Any],
+    state: TaskState,
+    now_ns: int,
 ) -> None:
     """A task that was parked has ended elsewhere, such as by a cancellation: nothing of it stays open."""
     spans = OpenSpans(parked)
     left = spans.left(HANDLER)
     if left is None:
         return
-    own = {**attributes, **left.facts, names.ATTEMPT: parked.attempt, names.RESULT_STATE: state.value}
+    own = {**attributes, **spans.facts(left, now_ns), names.ATTEMPT: parked.attempt, names.RESULT_STATE: state.value}
     own[names.ERROR_TYPE] = "TaskCancelled"
     links = [SpanLink(trace_id=parent.trace_id, span_id=parent.span_id)] if parent is not None else None
     handler = tracer.begin(left.name, left.kind, parent, own, links=links, goes_on=left)

@@ -275,7 +275,11 @@ class TaskProcessor:
         keyed = handler if handler is not None and handler.key is not None else None
         run = TaskRun(journal, slot, host.clock, keyed=keyed is not None)
         value: bytes | None = None
-        if problem is None:
+        if problem is not None:
+            state = self._state(problem, attempt=journal.attempt, run=run)
+            if history.parked is not None and state is not None:
+                self._executor.abandon(history.parked, work.envelope, state)
+        else:
             try:
                 if journal.attempt > self._agent.max_attempts:
                     raise NodeStopping(f"its worker died in each of {self._agent.max_attempts} attempts")

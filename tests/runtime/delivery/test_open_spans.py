@@ -1,10 +1,16 @@
 """A handler that was parked is one handler in the trace."""
 
+import asyncio
 from collections.abc import Callable
 
+import pytest
+
 from antiphon import Agent, Context, Message, System
+from antiphon.runtime.delivery.leftovers import clear_leftovers
+from antiphon.runtime.delivery.outcome import store_result
 from antiphon.runtime.telemetry import attributes as names
-from antiphon.runtime.testing import memory_cluster, virtual_time
+from antiphon.runtime.testing import memory_cluster, run_virtual, virtual_time
+from antiphon.schemas.task import TaskResult, TaskState
 from antiphon.schemas.telemetry import SpanRecord, TelemetryBatch
 
 
@@ -115,3 +121,37 @@ async def test_a_handler_that_woke_and_was_killed_is_another_attempt_in_the_trac
     assert (died.end_ns, died.attributes[names.ATTEMPT]) == (0, 1)
     assert lived.end_ns and lived.attributes[names.ATTEMPT] == 2
     assert names.PARKED_NS not in lived.attributes
+
+
+@pytest.mark.parametrize("canceller_dies", [False, True])
+def test_a_task_that_is_cancelled_while_it_is_parked_leaves_nothing_open(canceller_dies: bool) -> None:
+    """Nor do its children, which are parked as well: they hear of it from their parent, or from whoever tidies up."""
+    boss, hand = Agent("boss"), Agent("hand")
+
+    @hand.handles
+    async def work(message: N, ctx: Context) -> N:
+        await ctx.sleep("1h")
+        return message
+
+    @boss.handles
+    async def order(message: N, ctx: Context) -> N:
+        return await ctx.call(work, message)
+
+    async def story() -> dict[bytes, SpanRecord]:
+        take, spans = collector()
+        async with memory_cluster(System("s", agents=[boss, hand]), nodes=2, spans=take) as cluster:
+            task = await cluster.client.submit(order, N())
+            await asyncio.sleep(60)
+            if canceller_dies:
+                result = TaskResult(task=task.id, state=TaskState.CANCELLED, started_unix_ms=0, finished_unix_ms=0)
+                await store_result(cluster.client.host.bus, "default", result, ttl_s=60)
+                assert await clear_leftovers(cluster.client.host.bus) == 2
+            else:
+                await task.cancel()
+            await asyncio.sleep(60)
+        return spans
+
+    spans = run_virtual(story())
+    assert [span.attributes[names.RESULT_STATE] for span in of(spans, "process", "boss")] == ["cancelled"]
+    assert [span.attributes[names.RESULT_STATE] for span in of(spans, "process", "hand")] == ["cancelled"]
+    assert all(span.end_ns for span in spans.values()), [span.name for span in spans.values() if not span.end_ns]
