@@ -140,8 +140,9 @@ class _Tree:
     def _wrong_handler(self, span: SpanRecord, parent: SpanRecord) -> str:
         if not parent.name.startswith("process"):
             return f"its parent is {parent.name}"
-        # A handler that was parked may have begun an operation on one node and ended on another.
-        alike = (names.TASK,) if names.PARKED_NS in parent.attributes else (names.TASK, names.NODE)
+        # A handler that was parked goes on elsewhere, and may die there: its start record is of the first node.
+        moved = names.PARKED_NS in parent.attributes or not parent.end_ns
+        alike = (names.TASK,) if moved else (names.TASK, names.NODE)
         for key in alike:
             if span.attributes.get(key) != parent.attributes.get(key):
                 return f"{key} is {span.attributes.get(key)}, its parent's {parent.attributes.get(key)}"
