@@ -3,14 +3,12 @@
 import base64
 import contextlib
 import random
-from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
 
 import structlog
 
 from antiphon.runtime.agent import Agent
-from antiphon.runtime.bus.base import ConsumerSpec, Lease, StoredMessage
+from antiphon.runtime.bus.base import ConsumerSpec, Lease
 from antiphon.runtime.bus.topology import TASKS
 from antiphon.runtime.delivery.admission import Admission, admit
 from antiphon.runtime.delivery.bodies import unpack
@@ -21,20 +19,20 @@ from antiphon.runtime.delivery.journal import Journal, Owner, read_history
 from antiphon.runtime.delivery.keys import key_of
 from antiphon.runtime.delivery.last_reader import LastReader
 from antiphon.runtime.delivery.outcome import result_of
+from antiphon.runtime.delivery.placement import Placement
 from antiphon.runtime.delivery.resting import rest
 from antiphon.runtime.delivery.retry import delay_s
 from antiphon.runtime.delivery.slots import Slot, Slots
 from antiphon.runtime.delivery.stream_buffers import StreamBuffers
 from antiphon.runtime.delivery.streaming import Emitter
 from antiphon.runtime.delivery.task_run import TaskRun
-from antiphon.runtime.delivery.versions import GIVE_UP_S, hand_over
+from antiphon.runtime.delivery.work import Work, read_work
 from antiphon.runtime.errors import (
     AntiphonError,
     BusError,
     DeadlineExceeded,
     Diverged,
     InDoubt,
-    InvalidMessage,
     LeaseLost,
     MessageError,
     NodeStopping,
@@ -46,29 +44,16 @@ from antiphon.runtime.errors import (
 )
 from antiphon.runtime.host import Host
 from antiphon.schemas import subjects
-from antiphon.schemas.envelope import Envelope, EnvelopeError
-from antiphon.schemas.identity import Address, InvalidName, check_task, derived_id
+from antiphon.schemas.envelope import Envelope
+from antiphon.schemas.identity import Address
 from antiphon.schemas.journal import Entry, EntryKind
 from antiphon.schemas.parking import ParkedTask
 from antiphon.schemas.task import ErrorInfo, TaskResult, TaskState
-
-ELSEWHERE_S = 1.0  # before a task that other code began is offered again, perhaps to a node that has that code
 
 log = structlog.get_logger()
 
 _UNDELIVERABLE = (MessageError, UnknownHandler, DeadlineExceeded)  # the message is at fault, or too late
 _FOR_A_PERSON = (InDoubt, Diverged, VersionMismatch)  # another attempt would find the same
-
-
-class _Work(NamedTuple):
-    """A task in hand. ``message`` is as it was first stored, whatever woke it."""
-
-    lease: Lease
-    message: StoredMessage
-    envelope: Envelope
-    task: str
-    address: Address
-    started_unix_ms: int
 
 
 def consumer_spec(host: Host, agent: Agent) -> ConsumerSpec:
@@ -98,45 +83,50 @@ class TaskProcessor:
         self._results = LastReader(host.bus)
         self._journals = LastReader(host.bus)
         self._targets: dict[str, Target] = {}
-        self._here = frozenset((*agent.handlers, *agent.subscribers))
+        self._placement = Placement(host, agent)
 
     async def __call__(self, lease: Lease, slot: Slot) -> None:
         """Take the message as far as it goes. Raises BusError."""
         host = self._host
-        work, problem = self._read(lease)
-        if self._agent.has_keys and await self._goes_by_key(work):
+        work, unreadable = read_work(lease, host.clock.unix_ns() // 1_000_000)
+        if self._agent.has_keys and await self._placement.goes_by_key(work):
             await lease.ack()
             return
-        if problem is not None:
-            await self._conclude(work, None, None, None, None, problem, attempt=lease.deliveries)
+        if unreadable is not None:
+            await self._conclude(work, None, None, None, None, unreadable, attempt=lease.deliveries)
             return
         result, ended, has_journal = await self._known(work)
+        problem = None
         if ended is not None:
             problem = TaskCancelled(f"its parent {work.envelope.parent} has ended as {ended.state}", task=work.task)
         history, last = History(), 0
         if has_journal:
             history, last = await read_history(host.bus, host.tenant, work.task)
         journal = self._journal(work, history, last)
-        is_plain = work.address.handler in self._here and not subjects.task_lane(lease.message.subject)
-        if result is None and not is_plain and await self._belongs_elsewhere(work, journal):
-            return
         if result is not None:  # finished by another worker, or cancelled
-            work = self._original(work, history)
+            work = work.original(history)
             if history.is_parked and history.parked is not None:
                 self._executor.abandon(history.parked, work.envelope, result.state)
             await self._ending.abandon(journal, work.message, result.state, work.envelope)
             await lease.ack()
             return
-        if last and not await self._admitted(work, journal):
+        try:
+            if not self._placement.is_plain(work) and await self._placement.sent_on(work, journal):
+                return
+            if last and not await self._admitted(work, journal):
+                return
+        except VersionMismatch as mismatch:
+            original = work.original(history)
+            await self._conclude(original, journal, None, None, None, mismatch, attempt=history.attempt)
             return
-        work = self._original(work, journal.history)
+        work = work.original(journal.history)
         if last or lease.deliveries > 1:
             await self._claim(work, journal)
         await self._attempt(work, journal, slot, problem)
 
     # --- before the handler -------------------------------------------------------------------------
 
-    async def _known(self, work: _Work) -> tuple[TaskResult | None, TaskResult | None, bool]:
+    async def _known(self, work: Work) -> tuple[TaskResult | None, TaskResult | None, bool]:
         """The outcome of the task and that of its parent, as far as there are any, and whether it has a journal.
 
         How often the message was delivered says less: a server that was killed may have forgotten that it was (seen).
@@ -150,20 +140,7 @@ class TaskProcessor:
         ended = await result_of(self._host.bus, await above) if above is not None else None
         return result, ended, await journal is not None
 
-    def _read(self, lease: Lease) -> tuple[_Work, Exception | None]:
-        message = lease.message
-        task, envelope, problem = "", Envelope(), None
-        try:
-            envelope = Envelope.from_headers(message.headers)
-            task = check_task(envelope.task) if envelope.task else ""
-        except (EnvelopeError, InvalidName) as error:
-            problem = InvalidMessage(str(error))
-        # A bare body has no id: this one is the same on every redelivery.
-        task = task or derived_id(TASKS.name, str(message.sequence))
-        now_ms = self._host.clock.unix_ns() // 1_000_000
-        return _Work(lease, message, envelope, task, subjects.parse_task(message.subject), now_ms), problem
-
-    def _journal(self, work: _Work, history: History, last: int) -> Journal:
+    def _journal(self, work: Work, history: History, last: int) -> Journal:
         host, envelope = self._host, work.envelope
         owner = Owner(
             tenant=host.tenant,
@@ -177,8 +154,12 @@ class TaskProcessor:
         )
         return Journal(host.bus, host.clock, owner, history, last)
 
-    async def _admitted(self, work: _Work, journal: Journal) -> bool:
-        """Whether this message may go on with a task that has a journal; if not it is settled here."""
+    async def _admitted(self, work: Work, journal: Journal) -> bool:
+        """Whether this message may go on with a task that has a journal; if not it is settled here.
+
+        Raises:
+            VersionMismatch: it needs other code, and nobody has that.
+        """
         lease, history = work.lease, journal.history
         sequence, wake = lease.message.sequence, work.envelope.wake
         verdict = admit(history, origin=sequence, wake=wake, version=self._agent.version)
@@ -188,76 +169,13 @@ class TaskProcessor:
             assert history.parked is not None  # the journal ends with it
             await rest(self._host, history.parked)
         elif verdict is Admission.FOREIGN:
-            await self._foreign(work, journal, history.version)
+            await self._placement.send_on(work, journal, history.version)
             return False
         log.info("delivery_settled_unrun", task=work.task, verdict=verdict.value, wake=wake)
         await lease.ack()
         return False
 
-    async def _goes_by_key(self, work: _Work) -> bool:
-        """Whether it is a keyed handler's, which runs when it comes from its lane (``keys.py``).
-
-        A task that was begun, here or by older code, before its handler had keys goes on where it is.
-        """
-        handler, message = self._agent.handlers.get(work.address.handler), work.message
-        if handler is None or handler.key is None or work.envelope.wake or subjects.task_lane(message.subject):
-            return False
-        if work.lease.deliveries == 1:
-            return True
-        history, _ = await read_history(self._host.bus, self._host.tenant, work.task)
-        return history.origin != message.sequence
-
-    async def _belongs_elsewhere(self, work: _Work, journal: Journal) -> bool:
-        """Whether only another version may, or can, run it: then it is settled here."""
-        handler, lane = work.address.handler, subjects.task_lane(work.message.subject)
-        wanted = subjects.lane_version(lane)
-        if wanted and wanted != self._agent.version:  # read from a lane that nobody serves
-            await self._foreign(work, journal, wanted)
-            return True
-        if lane or handler in self._here:
-            return False
-        version = await self._host.directory.version_with(work.address)
-        if version is None or version == self._agent.version:
-            return False
-        await hand_over(self._host, work.message, work.task, version)
-        await work.lease.ack()
-        return True
-
-    async def _foreign(self, work: _Work, journal: Journal, version: str) -> None:
-        """A task of another version: into that version's lane, or dead when nobody has served it for a while."""
-        host, lease, history = self._host, work.lease, journal.history
-        served = await host.directory.has_version(self._agent.name, version)
-        if served and not subjects.task_lane(work.message.subject):
-            if not work.envelope.wake:  # a wake-up is admitted by its number; else the task is whoever's comes first
-                journal.owner = replace(journal.owner, origin=0)
-                await journal.claim(wake=0, counts=lease.deliveries > 1)
-            await hand_over(host, work.message, work.task, version)
-            await lease.ack()
-            return
-        waited_s = host.clock.unix_ns() / 1e9 - lease.message.unix_ms / 1000
-        if served or waited_s < GIVE_UP_S:
-            log.info("task_of_other_version", task=work.task, needs=version, here=self._agent.version)
-            await lease.nak(ELSEWHERE_S)
-            return
-        problem = VersionMismatch(
-            f"task {work.task} needs agent {self._agent.name!r} version {version}, and no node serves that; this node "
-            f"has version {self._agent.version}: start the other once more, or drop the task's dead letter",
-            task=work.task,
-            needs=version,
-            here=self._agent.version,
-        )
-        original = self._original(work, history)
-        await self._conclude(original, journal, None, None, None, problem, attempt=history.attempt)
-
-    def _original(self, work: _Work, history: History) -> _Work:
-        """The task as it was first stored: a wake-up carries nothing but its number."""
-        parked = history.parked
-        if not work.envelope.wake or parked is None:
-            return work
-        message = replace(work.message, headers=parked.headers, body=base64.b64decode(parked.body_base64))
-        return work._replace(message=message, envelope=Envelope.from_headers(parked.headers))
-
-    async def _claim(self, work: _Work, journal: Journal) -> None:
+    async def _claim(self, work: Work, journal: Journal) -> None:
         wake = Envelope.from_headers(work.lease.message.headers).wake
         await journal.claim(wake=wake, counts=work.lease.deliveries > 1)
         if journal.history.number:
@@ -265,7 +183,7 @@ class TaskProcessor:
 
     # --- the handler --------------------------------------------------------------------------------
 
-    async def _attempt(self, work: _Work, journal: Journal, slot: Slot, problem: Exception | None) -> None:
+    async def _attempt(self, work: Work, journal: Journal, slot: Slot, problem: Exception | None) -> None:
         host, history = self._host, journal.history
         emitter = Emitter(
             self._streams, work.task, work.envelope.run or work.task, starts=history.starts, shown=history.shown
@@ -326,7 +244,7 @@ class TaskProcessor:
         known = ", ".join(sorted(self._agent.handlers)) or "none"
         raise UnknownHandler(f"agent {address.agent!r} has no handler {address.handler!r} (it has: {known})")
 
-    def _job(self, work: _Work, target: Target, body: bytes, attempt: int, run: TaskRun) -> Job:
+    def _job(self, work: Work, target: Target, body: bytes, attempt: int, run: TaskRun) -> Job:
         lease, topic = work.lease, work.envelope.topic
         return Job(
             target,
@@ -343,7 +261,7 @@ class TaskProcessor:
 
     # --- after the handler --------------------------------------------------------------------------
 
-    async def _park(self, work: _Work, journal: Journal, run: TaskRun) -> None:
+    async def _park(self, work: Work, journal: Journal, run: TaskRun) -> None:
         """Put the task aside: journal, record, one more look at what it waits for, ack."""
         envelope, message = work.envelope, work.message
         await self._ending.give_up(run)
@@ -371,7 +289,7 @@ class TaskProcessor:
 
     async def _conclude(
         self,
-        work: _Work,
+        work: Work,
         journal: Journal | None,
         run: TaskRun | None,
         emitter: Emitter | None,
@@ -413,7 +331,7 @@ class TaskProcessor:
 
     def _result(
         self,
-        work: _Work,
+        work: Work,
         state: TaskState,
         info: ErrorInfo | None,
         attempts: int,
