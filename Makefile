@@ -1,7 +1,9 @@
 # Five commands, the same for people and CI. Each one sets up what it needs in .venv.
 export PYTHONSAFEPATH := 1
+unexport PYTHONDONTWRITEBYTECODE  # else every process of the tests, and every command they start, compiles it all anew
 PYTHON ?= python3
 VENV := .venv
+WORKERS ?= 4
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
@@ -14,14 +16,14 @@ setup: $(STAMP)  ## make .venv with Antiphon, its engine and the development too
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --upgrade pip setuptools
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[engine,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[engine,knowledge,qdrant,mcp,dev]'
 	@touch $@
 
 demo: setup      ## four agents on two nodes digest the project's own documents; ARGS="--keep my.md" passes on
 	$(BIN)/python examples/digest.py $(ARGS)
 
 test: setup      ## run the test suite
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup     ## ruff, mypy strict, import rules
 	$(BIN)/ruff check .

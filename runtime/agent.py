@@ -15,6 +15,8 @@ from antiphon.schemas.message import Message
 if TYPE_CHECKING:
     from antiphon.runtime.context import Context
     from antiphon.runtime.delivery.tap import TapContext
+    from antiphon.runtime.guards.guard import Guard, Guards
+    from antiphon.runtime.guards.verifier import Verifier
     from antiphon.schemas.node import AgentCard, HandlerCard, TypeCard
     from antiphon.schemas.telemetry import TelemetryBatch
 
@@ -135,6 +137,7 @@ class Agent:
         name: 1 to 64 characters of a-z, 0-9, _ and -; one name, one agent, any number of replicas.
         model: the model its ``ctx.model`` uses, a name from settings; None takes the default model.
         tools: what ``ctx.tool`` may run.
+        guards: what may pass into and out of its handlers, models and tools: see ``docs/guards.md``.
         slots: how many of its handlers may run at once on one node.
         mailbox: asks that may wait for a slot; more are refused as Busy.
         max_attempts: how often a durable task is tried before it is dead.
@@ -155,6 +158,7 @@ class Agent:
         *,
         model: str | None = None,
         tools: Sequence[Tool[..., Any]] = (),
+        guards: "Sequence[Guard | Verifier]" = (),
         description: str = "",
         slots: int = 16,
         mailbox: int = 1024,
@@ -177,6 +181,7 @@ class Agent:
             raise ConfigurationError(f"agent {name!r}: lease_s is {lease_s}, expected 1.0 or more")
         self.model = model
         self.tools = {tool.name: tool for tool in tools}
+        self.guards = _guards(guards) if guards else None
         self.description = description
         self.slots = slots
         self.mailbox = mailbox
@@ -291,6 +296,12 @@ class Agent:
         if name in self.handlers or name in self.subscribers:
             raise ConfigurationError(f"agent {self.name!r} has two handlers called {name!r}: rename one")
         return address
+
+
+def _guards(guards: "Sequence[Guard | Verifier]") -> "Guards":
+    from antiphon.runtime.guards.guard import Guards
+
+    return Guards(guards)
 
 
 def _type_card(found: type[Message]) -> "TypeCard":

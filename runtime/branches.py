@@ -86,7 +86,8 @@ class Branches:
 
     def start(self, path: str, index: int, work: Awaitable[T]) -> "asyncio.Task[T]":
         """Run ``work`` as branch ``index`` of the operation at ``path``."""
-        task = asyncio.ensure_future(_as_coroutine(work))
+        # A coroutine as it is: one that is wrapped and cancelled before it begins is "never awaited".
+        task: asyncio.Task[T] = asyncio.create_task(work if asyncio.iscoroutine(work) else _as_coroutine(work))
         if self._tasks is None:
             self._tasks = {}
         self._tasks[task] = Branch(f"{path}.{letters(index)}.")

@@ -1,14 +1,18 @@
 """The way in from outside: ask an agent, submit durable work, follow it."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
+import structlog
+
 from antiphon.runtime.agent import Handler, In, Out
 from antiphon.runtime.delivery.outcome import await_result, read_result, value_of
 from antiphon.runtime.delivery.payload import encode
+from antiphon.runtime.errors import BusError
 from antiphon.runtime.policies.chain import Operation, OperationKind, Scope
 from antiphon.runtime.policies.limits import check_budget, deadline_of
 from antiphon.schemas.identity import check_topic, derived_id, new_id
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from antiphon.runtime.settings import Settings
 
 D = TypeVar("D", bound=Message)
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,7 @@ class Client:
         labels: Mapping[str, str] | None = None,
         budget: Mapping[str, float] | None = None,
     ) -> Out:
-        """Ask an agent and wait: quick, typed, not durable.
+        """Ask an agent and wait: quick, typed, not durable. Cancelling this stops the handler.
 
         Raises:
             UnknownAgent, UnknownHandler: nobody serves it, saying what there is instead.
@@ -102,8 +107,13 @@ class Client:
             AntiphonError: whatever the handler raised, by type; a foreign exception as HandlerFailed.
         """
         limits = self._limits(timeout_s, labels, budget)
-        operation = self._operation(OperationKind.ASK, handler, message, new_id(), limits)
-        value: Out = (await self._host.perform(operation)).value
+        run = new_id()
+        operation = self._operation(OperationKind.ASK, handler, message, run, limits)
+        try:
+            value: Out = (await self._host.perform(operation)).value
+        except asyncio.CancelledError:
+            await self._give_up(run)
+            raise
         return value
 
     async def submit(
@@ -262,6 +272,13 @@ class Client:
 
         await find_task(self._host.bus, self._host.tenant, task_id)
         return await self._host.cancel(task_id)
+
+    async def _give_up(self, run: str) -> None:
+        """Tell whoever answers an ask that nobody waits for it."""
+        try:
+            await self._host.cancel.signal(run)
+        except BusError as error:
+            log.info("ask_not_given_up", run=run, error=error.message)
 
     async def _submit(
         self,

@@ -19,6 +19,7 @@ from antiphon.runtime.models.registry import ModelRegistry
 from antiphon.runtime.policies.budget import BudgetInterceptor
 from antiphon.runtime.policies.chain import build
 from antiphon.runtime.policies.deadline import DeadlineInterceptor
+from antiphon.runtime.policies.guard import guard
 from antiphon.runtime.policies.intent import IntentInterceptor
 from antiphon.runtime.policies.journal import JournalInterceptor
 from antiphon.runtime.policies.ledger import Ledger
@@ -98,6 +99,7 @@ async def open_host(
                 JournalInterceptor(bus, clock),
                 TraceInterceptor(telemetry, content_hash, node),
                 DeadlineInterceptor(clock),
+                guard,
                 BudgetInterceptor(ledger, settings.models),
                 IntentInterceptor(clock),
             ],

@@ -21,6 +21,7 @@ from antiphon.runtime.policies.chain import Happened, Operation, OperationKind, 
 from antiphon.runtime.steps import step_of
 from antiphon.runtime.telemetry import attributes as names
 from antiphon.runtime.tool import Tool
+from antiphon.runtime.tool_approval import approved_tool
 from antiphon.schemas.identity import check_topic, derived_id, new_id
 from antiphon.schemas.message import Message
 from antiphon.schemas.parking import Wait, WaitKind
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from antiphon.runtime.delivery.streaming import Emitter
     from antiphon.runtime.delivery.task_run import TaskRun
     from antiphon.runtime.model import Model
+    from antiphon.runtime.session import Session
     from antiphon.runtime.state import State
 
 In = TypeVar("In", bound=Message)
@@ -223,22 +225,30 @@ class Context:
         if self._emitter is not None:
             await self._emitter.emit(Token(text=text))
 
+    def mute(self) -> None:
+        """Show nothing before the result: a guard has to see that first."""
+        self._emitter = None
+
     # --- models, tools, effects, state --------------------------------------------------------------
 
     @property
     def model(self) -> "Model":
-        """The agent's model: ``generate`` and ``embed``."""
+        """The agent's model: ``generate``, ``run`` and ``embed``."""
         from antiphon.runtime.model import Model
 
-        return Model(self, self._agent.model or self._host.default_model)
+        return Model(self, self._agent.model or self._host.default_model, self._agent.tools)
 
     def tool(self, tool: Tool[P, T], *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
         """Run a tool of this agent.
 
-        A tool that declares ``idempotency_key: str = ""`` is given one; see ``run``.
+        A tool that declares ``idempotency_key: str = ""`` is given one; see ``run``. One with ``approve`` waits
+        for a person first.
 
         Raises:
-            ConfigurationError: the agent was not given this tool, or its result is not JSON.
+            ConfigurationError: the agent was not given this tool, or its result is not JSON (InvalidResult).
+            ToolTimeout: it took longer than it declares.
+            ToolRejected, InvalidArguments: the person said no, or left arguments that do not fit.
+            NotDurable: a tool with ``approve`` in an ask.
             InDoubt: it writes, takes no key, and an earlier attempt may have run it.
         """
         if self._agent.tools.get(tool.name) is not tool:
@@ -247,11 +257,17 @@ class Context:
                 f"agent {self._agent.name!r} has no tool {tool.name!r} (it has {known}): add it to tools=[…]"
             )
         arguments = tool.arguments(args, kwargs)
+        if tool.approve:
+            return approved_tool(self, tool, arguments)
+        return self._value(self.tool_operation(tool, arguments))
+
+    def tool_operation(self, tool: Tool[..., Any], arguments: dict[str, Any]) -> Operation:
+        """Number a run of ``tool``. Raises ConfigurationError for arguments that JSON cannot carry."""
         body = _json(f"arguments of tool {tool.name}", arguments)
         operation = self.operation(OperationKind.TOOL, tool.name, body, effect=tool.effect)
-        function: Callable[..., Awaitable[Any]] = tool.function
         key = {tool.KEY: operation.key} if tool.takes_key else {}
-        operation.request = lambda: function(*args, **{**kwargs, **key})
+        operation.request = lambda: tool.limited({**arguments, **key})
+        operation.rebind = lambda given: partial(tool.limited, {**tool.validated(given), **key})
         operation.unkeyed = tool.effect is Effect.WRITE and not tool.takes_key
         operation.restore = tool.restore
         operation.attributes[names.GENAI_OPERATION] = "execute_tool"
@@ -259,7 +275,7 @@ class Context:
         operation.attributes[names.DETERMINISTIC] = tool.effect is Effect.PURE
         if tool.ttl_s is not None:
             operation.attributes[names.TOOL_TTL_S] = tool.ttl_s
-        return self._value(operation)
+        return operation
 
     def run(
         self,
@@ -345,10 +361,17 @@ class Context:
 
     @property
     def state(self) -> "State":
-        """What the agent keeps between messages, shared by its replicas."""
+        """What the agent keeps between messages, shared by its replicas; in a keyed handler, of its key alone."""
         from antiphon.runtime.state import State
 
         return State(self, self._agent.name)
+
+    @property
+    def session(self) -> "Session":
+        """The conversation of this key. Raises ConfigurationError in a handler without key."""
+        from antiphon.runtime.session import Session
+
+        return Session(self, self._agent.name)
 
     # --- one operation ------------------------------------------------------------------------------
 
@@ -390,10 +413,17 @@ class Context:
         return value if self.task_run is None else self.task_run.draw(path, what, value)
 
     def operation(
-        self, kind: OperationKind, target: str, body: bytes, *, effect: Effect = Effect.WRITE, request: Any = None
+        self,
+        kind: OperationKind,
+        target: str,
+        body: bytes,
+        *,
+        effect: Effect = Effect.WRITE,
+        request: Any = None,
+        path: str = "",
     ) -> Operation:
-        """Number an operation; its place is fixed now, whenever it runs."""
-        path = self._branches.next_path()
+        """Number an operation; its place is fixed now, whenever it runs. ``path``: of one that belongs to another."""
+        path = path or self._branches.next_path()
         scope = self.scope
         operation = Operation(
             kind=kind,
@@ -405,6 +435,7 @@ class Context:
             request=request,
             deadline_unix_ms=scope.deadline_unix_ms,
             task_run=self.task_run,
+            guards=self._agent.guards,
             key=f"{scope.task}:{path}" if scope.task else f"{scope.run}:{new_id()}",
         )
         if self._host.telemetry.enabled:
@@ -413,15 +444,28 @@ class Context:
                 operation.attributes[names.CAUSES] = causes
         return operation
 
-    async def perform(self, operation: Operation) -> Outcome:
+    def perform(self, operation: Operation) -> Coroutine[Any, Any, Outcome]:
+        """Do an operation; a model call of an agent with verifiers until they accept it."""
+        guards = operation.guards
+        if guards is not None and guards.verifiers and operation.kind is OperationKind.MODEL:
+            from antiphon.runtime.guards.verification import verified
+
+            return verified(self, operation, guards)
+        return self.performed(operation)
+
+    async def performed(self, operation: Operation) -> Outcome:
         """Send an operation through the chain and remember its result for lineage."""
         outcome = await self._host.perform(operation)
+        self.learn(operation, outcome.body)
+        return outcome
+
+    def learn(self, operation: Operation, body: bytes) -> None:
+        """Remember, for lineage, what an operation brought into the handler."""
         span = operation.span.span_id.hex() if operation.span is not None else operation.span_id
-        if span and outcome.body:
+        if span and body:
             if self._lineage is None:
                 self._lineage = Lineage(self._input)
-            self._lineage.record(span, outcome.body)
-        return outcome
+            self._lineage.record(span, body)
 
     async def _value(self, operation: Operation) -> Any:
         return (await self.perform(operation)).value

@@ -2,6 +2,7 @@
 
 AntiphonError
 ├── ConfigurationError        a setting, a definition or an extra that is wrong or missing
+│   ├── InvalidResult         a tool or step returned what JSON, or its own annotation, cannot carry
 │   ├── MissingExtra          a feature whose packages are not installed
 │   └── LoadError             a system, agent or file that cannot be imported
 ├── BusError
@@ -30,15 +31,31 @@ AntiphonError
 │   ├── RestartsExceeded      a supervisor gave up
 │   ├── NoRoute               a router has no flow for a label
 │   └── Busy                  the mailbox is full (retryable)
+├── ToolError
+│   ├── InvalidArguments      arguments that do not fit the tool's schema
+│   ├── ToolTimeout           the tool did not end in the time that it declares (retryable)
+│   ├── ToolFailed            the server behind the tool says that it failed
+│   ├── ToolUnavailable       the server behind the tool cannot be reached, or went away (retryable)
+│   └── ToolRejected          the person who was asked said no
+├── StepsExceeded             a loop of model and tools came to no answer in its steps
+├── Refused                   a guard did not let something through
 ├── UnknownTask               no trace of a task with that id
 ├── UnknownLetter             no dead letter of that number, or it was settled before
 ├── UnknownApproval           no approval with that id
+├── UnknownSession            the agent has no conversation under that key, or no such node in it
+├── SessionExists             a fork would have to replace a conversation
 ├── AlreadyAnswered           somebody has answered the approval, or its time has passed
 ├── BudgetExceeded            the run has used up what it was given
 ├── Stalled                   a program under virtual time cannot go on
 ├── DeadlineExceeded          the time the caller gave has passed
 ├── TaskCancelled             somebody stopped the task
 ├── TaskDead                  every attempt failed
+├── KnowledgeError
+│   ├── LibraryUnavailable    the store of a library cannot be reached, or is locked (retryable)
+│   ├── EmptyDocument         a document in which there is no text
+│   ├── DocumentTooLarge      a document, or a folder, beyond what is taken in
+│   ├── WrongFormat           a document that is not what its name says
+│   └── UnreadableDocument    missing, damaged, locked, or in an unknown encoding
 └── ModelError
     ├── UnknownModel          a model name that settings do not define
     ├── ModelFileError        a checkpoint that is missing, corrupt, truncated or of an unknown family
@@ -70,6 +87,10 @@ class AntiphonError(Exception):
 
 class ConfigurationError(AntiphonError):
     """A setting, a definition or an extra that is wrong or missing."""
+
+
+class InvalidResult(ConfigurationError):
+    """A tool or step returned what JSON cannot carry, or something else than it declares."""
 
 
 class MissingExtra(ConfigurationError):
@@ -198,6 +219,42 @@ class NodeStopping(AgentError):
     retryable = True
 
 
+class ToolError(AntiphonError):
+    """Something about a run of a tool; ``details["tool"]`` names it."""
+
+
+class InvalidArguments(ToolError):
+    """Arguments that do not fit the tool's schema; the message is written so that a model can mend them."""
+
+
+class ToolTimeout(ToolError):
+    """The tool did not end in the time that it declares, and was stopped."""
+
+    retryable = True
+
+
+class ToolFailed(ToolError):
+    """The server behind the tool says that it failed; the message is the server's own."""
+
+
+class ToolUnavailable(ToolError):
+    """The server behind the tool cannot be reached, or went away: the tool did not run, or only reads."""
+
+    retryable = True
+
+
+class ToolRejected(ToolError):
+    """The person who was asked said no; ``details`` have ``by`` and ``comment``."""
+
+
+class StepsExceeded(AntiphonError):
+    """A loop of model and tools came to no answer; ``details`` have ``steps``, ``tool_calls`` and ``tools``."""
+
+
+class Refused(AntiphonError):
+    """A guard did not let something through; ``details`` have ``guard``, ``stage``, ``target`` and ``reason``."""
+
+
 class UnknownTask(AntiphonError):
     """No trace of a task with that id."""
 
@@ -208,6 +265,14 @@ class UnknownLetter(AntiphonError):
 
 class UnknownApproval(AntiphonError):
     """No approval with that id."""
+
+
+class UnknownSession(AntiphonError):
+    """The agent has no conversation under that key, or the conversation no such node."""
+
+
+class SessionExists(AntiphonError):
+    """A fork would have to replace a conversation that is there."""
 
 
 class AlreadyAnswered(AntiphonError):
@@ -232,6 +297,32 @@ class TaskCancelled(AntiphonError):
 
 class TaskDead(AntiphonError):
     """Every attempt failed."""
+
+
+class KnowledgeError(AntiphonError):
+    """Something about a library of documents; ``details["source"]`` names the document."""
+
+
+class LibraryUnavailable(KnowledgeError):
+    """The store of a library cannot be reached, or others hold its lock."""
+
+    retryable = True
+
+
+class EmptyDocument(KnowledgeError):
+    """A document in which there is no text."""
+
+
+class DocumentTooLarge(KnowledgeError):
+    """A document, or a folder, beyond what is taken in; both numbers are in the message."""
+
+
+class WrongFormat(KnowledgeError):
+    """A document that is not what its name says, or of a kind that is not read."""
+
+
+class UnreadableDocument(KnowledgeError):
+    """A document that is missing, damaged, locked, or in an unknown encoding."""
 
 
 class ModelError(AntiphonError):
@@ -300,7 +391,9 @@ def to_info(error: BaseException) -> ErrorInfo:
     if isinstance(error, AntiphonError):
         info = error.info()
     else:
-        info = ErrorInfo(type=type(error).__name__, message=str(error) or type(error).__name__, retryable=True)
+        # A KeyError's text is the repr of its key: through journal or wire, it would gain quotes each time.
+        text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+        info = ErrorInfo(type=type(error).__name__, message=text or type(error).__name__, retryable=True)
     if len(info.message) <= MAX_MESSAGE:
         return info
     return info.model_copy(update={"message": info.message[:MAX_MESSAGE] + "…"})

@@ -32,10 +32,42 @@ _LIMITS: Mapping[str, tuple[str, str, Callable[[Any, Any], bool]]] = {
     "maxItems": ("array", "at most {} items", lambda value, limit: len(value) <= limit),
 }
 
+_CHECKED = {
+    "$ref",
+    "$defs",
+    "type",
+    "anyOf",
+    "oneOf",
+    "const",
+    "enum",
+    "prefixItems",
+    "items",
+    "properties",
+    "required",
+    "additionalProperties",
+    *_LIMITS,
+}
+_SAYS_NOTHING = {"$schema", "$comment", "title", "description", "default", "examples", "deprecated", "discriminator"}
+
 
 def problems(schema: Mapping[str, Any], value: Any) -> list[str]:
     """What is wrong with ``value``, each as ``amount: expected integer, found "ten"``; empty if it fits."""
     return list(_problems(schema, value, "", schema.get("$defs", {})))
+
+
+def unchecked(schema: Mapping[str, Any]) -> list[str]:
+    """What in ``schema`` says something about values that ``problems`` passes over; empty if there is nothing."""
+    found = [keyword for keyword in schema if keyword not in _CHECKED and keyword not in _SAYS_NOTHING]
+    reference = schema.get("$ref", "#/$defs/")
+    if not reference.startswith("#/$defs/"):
+        found.append(f"$ref {reference!r}")
+    inner = [schema.get("items"), schema.get("additionalProperties")]
+    for several in ("anyOf", "oneOf", "prefixItems"):
+        inner += schema.get(several, ())
+    for named in ("$defs", "properties"):
+        inner += schema.get(named, {}).values()
+    found += [keyword for each in inner if isinstance(each, Mapping) for keyword in unchecked(each)]
+    return list(dict.fromkeys(found))
 
 
 def _problems(schema: Mapping[str, Any], value: Any, at: str, defs: Mapping[str, Any]) -> Iterator[str]:

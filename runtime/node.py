@@ -5,6 +5,7 @@ import os
 import random
 import socket
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
@@ -67,6 +68,7 @@ class Node:
         self._background: list[asyncio.Task[None]] = []
         self._control: Subscription | None = None
         self._streams = StreamBuffers(host.bus, host.clock, host.tenant)
+        self._backends = AsyncExitStack()  # of the agents' tools
         self._alarms = Alarms(host.bus, host.parking, host.clock, host.tenant)
         self.card = NodeCard(
             node=host.node,
@@ -96,6 +98,10 @@ class Node:
     async def _start(self) -> None:
         host = self._host
         self._background.append(asyncio.create_task(self._running.sweep()))
+        # A server that several tools run on is opened once.
+        for backend in dict.fromkeys(tool.backend for agent in self._agents for tool in agent.tools.values()):
+            if backend is not None:
+                await self._backends.enter_async_context(backend.opened(host))
         await self._streams.start()
         await self._alarms.start()
         control = subjects.every(subjects.Kind.CONTROL, host.tenant).replace(">", "task.*")
@@ -212,6 +218,7 @@ class Node:
             await asks.wait_answered()
         for tap in self._taps:
             await tap.stop()
+        await self._backends.aclose()
         await self._alarms.stop()
         await self._streams.stop()
         if self._control is not None:

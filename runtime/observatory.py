@@ -1,4 +1,4 @@
-"""The process behind ``antiphon up``: store, logging agent and console on one bus."""
+"""The process behind ``antiphon up``: store, logging agent, console and HTTP door on one bus."""
 
 import asyncio
 import importlib
@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
+from pydantic import SecretStr
 
 from antiphon.runtime.agent import Agent
+from antiphon.runtime.client import Client
 from antiphon.runtime.compose import node_name, open_host
 from antiphon.runtime.console.app import create_app
 from antiphon.runtime.console.feed import LiveFeed
 from antiphon.runtime.console.server import serve
 from antiphon.runtime.errors import ConfigurationError, LoadError
+from antiphon.runtime.gateways.http.app import Beside, Door
 from antiphon.runtime.host import Host
 from antiphon.runtime.node import Node
 from antiphon.runtime.settings import Settings
@@ -30,6 +33,7 @@ from antiphon.schemas.node import AgentCard, NodeCard
 # By dotted path, because runtime never imports agents.
 AGENTS = ("antiphon.agents.logging_agent.agent:logging_agent",)
 KIND = "console"
+OWNER = "owner"  # the caller's name of whoever has the console's token
 SETTLE_S = 2.0  # how long stopping waits for telemetry that is still on its way to the store
 DAY_S = 86_400.0
 MB = 1_000_000
@@ -74,8 +78,11 @@ async def observatory(settings: Settings) -> AsyncGenerator[Observatory, None]:
 
         token = console_token(settings.home)
         app = create_app(reader, directory, token, live, clock=host.clock)
+        door = Door(Client(host), settings.http_tokens or {OWNER: SecretStr(token)}, settings.http_origins)
+        app.add_middleware(Beside, door=door.app)
         server = await serve(app, settings.console_host, settings.console_port)
         stack.push_async_callback(server.stop)
+        stack.callback(door.close)
         agents = [_load(path) for path in AGENTS]
         await stack.enter_async_context(Node(host, agents, kind=KIND, address=server.address))
         yield Observatory(host, f"{server.address}?token={token}")

@@ -15,7 +15,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, PrivateAttr, SecretStr, TypeAdapter, ValidationError, field_validator
 
@@ -28,6 +28,10 @@ from antiphon.schemas.message import Value
 PREFIX: Final = "ANTIPHON_"
 FILE: Final = "antiphon.toml"
 BUILT_IN_MODEL: Final = "smollm2-135m"
+SHORTEST_TOKEN: Final = 16  # characters
+
+CallerName = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,64}$")]
+BUILT_IN_MODELS: Final = (BUILT_IN_MODEL, "all-minilm-l6-v2")
 
 
 class Settings(Value):
@@ -53,6 +57,13 @@ class Settings(Value):
     console_port: int = Field(
         default=8484, ge=0, le=65535, description="a whole number from 0 to 65535: the console's port (0: any free one)"
     )
+    http_tokens: dict[CallerName, SecretStr] = Field(
+        default_factory=dict,
+        description="tokens of 16 characters or more by caller (a-z, 0-9, _ and -): who may use the HTTP door",
+    )
+    http_origins: tuple[Annotated[str, Field(pattern=r"^https?://[^\s/,*]+$")], ...] = Field(
+        default=(), description="a list of origins such as https://app.example.org: pages that may use the HTTP door"
+    )
     retention_days: float = Field(default=14.0, gt=0, description="a number above 0: days that traces are kept")
     retention_mb: int = Field(default=1024, ge=16, description="a whole number from 16: megabytes of traces kept")
     max_body_mb: int = Field(
@@ -64,6 +75,12 @@ class Settings(Value):
     replay_window_s: int = Field(
         default=3600, ge=1, description="a whole number from 1: seconds that finished work stays readable on the bus"
     )
+    knowledge_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s/]",
+        description="http(s)://HOST:PORT: the Qdrant server with the libraries of knowledge agents; without it, files",
+    )
+    knowledge_token: SecretStr | None = Field(default=None, description="text: the key of that server")
     default_model: ModelName = Field(
         default=BUILT_IN_MODEL, description="a name of a-z, 0-9, _ and -: the model of agents that name none"
     )
@@ -79,11 +96,18 @@ class Settings(Value):
     def _tenant(cls, tenant: str) -> str:
         return check_name("tenant", tenant)
 
+    @field_validator("http_tokens")
+    @classmethod
+    def _http_tokens(cls, tokens: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        if any(len(token) < SHORTEST_TOKEN for token in tokens.values()) or len(set(tokens.values())) < len(tokens):
+            raise ValueError("a token that is too short, or that two callers share")
+        return tokens
+
     @field_validator("models", mode="before")
     @classmethod
     def _built_in(cls, models: object) -> object:
-        """The built-in model is there even when others are named."""
-        return {BUILT_IN_MODEL: BUILT_IN_MODEL, **models} if isinstance(models, Mapping) else models
+        """The built-in models are there even when others are named."""
+        return {**{name: name for name in BUILT_IN_MODELS}, **models} if isinstance(models, Mapping) else models
 
     @property
     def models_dir(self) -> Path:
@@ -181,6 +205,8 @@ def _from_file(file: Path) -> dict[str, Any]:
 def _from_variable(field: str, variable: str, text: str, cwd: Path, in_file: object) -> object:
     if field == "home":
         return _folder(text, cwd)
+    if field in ("http_tokens", "http_origins"):
+        return _json(text)
     if field != "models":
         return text
     try:
@@ -192,6 +218,14 @@ def _from_variable(field: str, variable: str, text: str, cwd: Path, in_file: obj
     return {**(in_file if isinstance(in_file, dict) else {}), **anchored(models, cwd)}
 
 
+def _json(text: str) -> object:
+    """The value that ``text`` is the JSON of; the text itself, which no such field accepts, where it is none."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 def _explained(error: ValidationError, sources: Mapping[str, str]) -> ConfigurationError:
     """The first thing wrong, as: where it was set, what was found, what is accepted."""
     first = error.errors(include_url=False)[0]
@@ -199,7 +233,7 @@ def _explained(error: ValidationError, sources: Mapping[str, str]) -> Configurat
     where = sources.get(field, field)
     if field == "models" and len(first["loc"]) > 1:
         return _explained_model(error, where, 1)
-    found = "something else" if field == "nats_token" else _shown(first["input"])
+    found = "something else" if field in ("nats_token", "knowledge_token", "http_tokens") else _shown(first["input"])
     return ConfigurationError(f"{where} is {found}, expected {Settings.model_fields[field].description}")
 
 

@@ -41,3 +41,11 @@ class Approval(Message):
     asked_unix_ms: int
     until_unix_ms: int | None = None
     answered_unix_ms: int | None = None
+
+
+class ToolProposal(Message):
+    """What a person is asked before a tool with ``approve`` runs; only ``arguments`` may be edited."""
+
+    tool: str
+    description: str = ""
+    arguments: dict[str, Any]

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from antiphon.schemas.approval import Approval
+from antiphon.schemas.approval import Approval, ToolProposal
 from antiphon.schemas.finding import Finding
 from antiphon.schemas.inference import (
     Accepted,
@@ -31,6 +31,7 @@ BUILT_IN: tuple[type[Message], ...] = (
     StreamBatch,
     ResumeStream,
     Approval,
+    ToolProposal,
     ParkedTask,
     GenerateRequest,
     Accepted,

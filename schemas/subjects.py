@@ -24,6 +24,7 @@ class Kind(StrEnum):
     TELEMETRY = "telemetry"  # span and log batches
     FINDING = "finding"  # what the logging agent says
     DEAD = "dead"  # what could not be delivered
+    SESSION = "session"  # conversations: nodes and heads
 
     __hash__ = str.__hash__  # in C; an enumeration's own is Python, and every message looks up its kind
 
@@ -247,6 +248,27 @@ def parse_dead(subject: str) -> str:
     return _parse(subject, Kind.DEAD, 1).rest[0]
 
 
+def session_head(tenant: str, id: str) -> str:
+    """Where the conversation of one agent and key ends."""
+    return _build(tenant, Kind.SESSION, "head", check_task(id))
+
+
+def session_heads(tenant: str) -> str:
+    """Filter for the heads of all conversations."""
+    return _build(tenant, Kind.SESSION, "head", "*")
+
+
+def session_node(tenant: str, address: str) -> str:
+    """A part of a conversation, by the hash of its content."""
+    return _build(tenant, Kind.SESSION, "node", check_task(address))
+
+
+def parse_session(subject: str) -> tuple[str, str]:
+    """(``head`` or ``node``, its id or address). Raises SubjectError."""
+    what, id = _parse(subject, Kind.SESSION, 2).rest
+    return what, id
+
+
 def every(kind: Kind, tenant: str | None = None) -> str:
     """Wildcard over everything of one kind, of one tenant or of all (None)."""
     return f"{ROOT}.{'*' if tenant is None else check_name('tenant', tenant)}.{kind.value}.>"
@@ -264,5 +286,6 @@ def template(subject_kind: Kind) -> str:
         Kind.TELEMETRY: "{node}",
         Kind.FINDING: "{pattern}",
         Kind.DEAD: "{agent}",
+        Kind.SESSION: "{part}.{id}",
     }.get(subject_kind, "{task}")
     return f"{ROOT}.{{tenant}}.{subject_kind.value}.{rest}"

@@ -124,8 +124,10 @@ class Fleet:
         self._broker = carrier
         self._count = count
         self._nodes: dict[int, tuple[str, asyncio.subprocess.Process]] = {}
+        self._said: dict[int, asyncio.Task[bytes]] = {}  # the first line of each, which is READY or a failure
         self._background: list[asyncio.Task[None]] = []
         self._returning: list[asyncio.Task[str]] = []
+        self._launching = asyncio.Lock()
         self._stopping = False
         self.kills: list[Kill] = []
 
@@ -134,9 +136,8 @@ class Fleet:
         for index in range(self._count):
             await self._launch(index, 1)
         async with asyncio.timeout(START_S):
-            for name, node in self._nodes.values():
-                assert node.stdout is not None  # piped
-                said = (await node.stdout.readline()).decode().strip()
+            for index, (name, _) in self._nodes.items():
+                said = (await self._said[index]).decode().strip()
                 assert said == READY, f"node {name} did not start: see {self._folder}"
         self._background = [asyncio.create_task(self._keep(index)) for index in range(self._count)]
 
@@ -156,8 +157,15 @@ class Fleet:
         await asyncio.gather(*self._returning)
 
     async def stop(self) -> list[int]:
-        """SIGTERM all; their exit statuses. One that does not drain in time is killed (-9)."""
-        self._stopping = True
+        """SIGTERM all that serve; their exit statuses. One that does not drain in time is killed (-9).
+
+        One that was killed late may still be starting, and a SIGTERM then is its death (-15), not a drain.
+        """
+        async with self._launching:
+            self._stopping = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(START_S):
+                await asyncio.gather(*self._said.values())
         for _, node in self._nodes.values():
             with contextlib.suppress(ProcessLookupError):
                 node.send_signal(signal.SIGTERM)
@@ -174,10 +182,11 @@ class Fleet:
         count = 1
         while True:
             await self._nodes[index][1].wait()
-            if self._stopping:
-                return
             count += 1
-            await self._launch(index, count)
+            async with self._launching:
+                if self._stopping:
+                    return
+                await self._launch(index, count)
 
     async def _launch(self, index: int, count: int) -> None:
         name = f"n{index}-{count}"
@@ -190,7 +199,9 @@ class Fleet:
                 stderr=log,
                 env={**os.environ, **self._broker.environ, "PYTHONPATH": path},
             )
+        assert node.stdout is not None  # piped
         self._nodes[index] = name, node
+        self._said[index] = asyncio.create_task(node.stdout.readline())
 
 
 def _now_ms() -> int:

@@ -38,6 +38,11 @@ FINDINGS: Final = StreamSpec(
 # A dead letter is unfinished business: it waits for a person and is not forgotten either.
 DEAD: Final = StreamSpec(name="ANTIPHON_DEAD", subjects=(every(Kind.DEAD),), max_bytes=256 * _MIB, owes_work=True)
 
+# What was said is not forgotten either; whoever keeps no conversations pays nothing but the reservation.
+SESSIONS: Final = StreamSpec(
+    name="ANTIPHON_SESSIONS", subjects=(every(Kind.SESSION),), max_bytes=256 * _MIB, owes_work=True
+)
+
 # What the server says about work it will not hand out again. Nobody but a stream keeps that (captured by nats-server
 # 2.15; seen). The tail of the subject is the consumer.
 ADVISORIES: Final = StreamSpec(
@@ -49,7 +54,7 @@ ADVISORIES: Final = StreamSpec(
     max_age_s=30 * _DAY_S,
 )
 
-STREAMS: Final = (TASKS, JOURNAL, RESULTS, EVENTS, TELEMETRY, FINDINGS, DEAD, ADVISORIES)
+STREAMS: Final = (TASKS, JOURNAL, RESULTS, EVENTS, TELEMETRY, FINDINGS, DEAD, SESSIONS, ADVISORIES)
 
 
 async def ensure_streams(bus: Bus) -> None:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from antiphon.runtime.approvals import Approvals, moment
 from antiphon.runtime.cli.common import body_of, run
-from antiphon.runtime.cli.session import session
+from antiphon.runtime.cli.connection import connected_host
 from antiphon.runtime.console.terminal import duration
 from antiphon.runtime.errors import ConfigurationError, UnknownApproval
 from antiphon.schemas.approval import Approval, ApprovalState
@@ -36,7 +36,7 @@ def list_approvals(
     """Show the questions that wait for an answer, the oldest first."""
 
     async def work() -> tuple[list[Approval], int]:
-        async with session() as host:
+        async with connected_host() as host:
             found = await host.approvals.all(None if everything else ApprovalState.OPEN)
             return found, host.clock.unix_ns() // 1_000_000
 
@@ -69,7 +69,7 @@ def show(id: str = ID, as_json: bool = AS_JSON) -> None:
     """Print one approval: the proposal, who may answer, and the answer if there is one."""
 
     async def work() -> Approval:
-        async with session() as host:
+        async with connected_host() as host:
             return await _one(host.approvals, id)
 
     found = run(work(), as_json=as_json)
@@ -118,7 +118,7 @@ def answer(
     async def work() -> Approval:
         value = body_of(edit) if edit else None
         name = by or _login()
-        async with session() as host:
+        async with connected_host() as host:
             found = await _one(host.approvals, id)
             return await host.approvals.answer(found.id, approved=approved, by=name, value=value, comment=comment)
 

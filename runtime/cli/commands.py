@@ -2,7 +2,24 @@
 
 import typer
 
-from antiphon.runtime.cli import approvals, dead, journal, models, observe, schedules, schemas, serve, status, tasks
+from antiphon.runtime.cli import (
+    approvals,
+    chat,
+    dead,
+    doctor,
+    init,
+    journal,
+    knowledge,
+    mcp,
+    models,
+    observe,
+    schedules,
+    schemas,
+    serve,
+    sessions,
+    status,
+    tasks,
+)
 from antiphon.runtime.version import VERSION
 
 app = typer.Typer(
@@ -28,11 +45,14 @@ def root(
     """A runtime for systems of agents."""
 
 
+app.command("init")(init.init)
+app.command("doctor")(doctor.doctor)
 app.command("run")(serve.run_system)
 app.command("up")(serve.up)
 app.command("serve")(serve.serve_model)
 app.command("ask")(tasks.ask)
 app.command("submit")(tasks.submit)
+app.command("chat")(chat.chat)
 app.command("result")(tasks.result)
 app.command("cancel")(tasks.cancel)
 app.command("task")(status.task)
@@ -42,6 +62,9 @@ app.command("trace")(observe.trace)
 app.command("findings")(observe.findings)
 app.command("schemas")(schemas.schemas)
 app.add_typer(approvals.app, name="approvals")
+app.add_typer(sessions.app, name="session")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(dead.app, name="dead")
 app.add_typer(models.app, name="models")
+app.add_typer(knowledge.app, name="knowledge")
+app.add_typer(mcp.app, name="mcp")

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from antiphon.runtime.approvals import moment
 from antiphon.runtime.cli.common import fail, run
-from antiphon.runtime.cli.session import session
+from antiphon.runtime.cli.connection import connected_host
 from antiphon.runtime.console.terminal import duration
 from antiphon.runtime.delivery.bodies import unpack
 from antiphon.runtime.delivery.letters import Letter, Letters
@@ -36,7 +36,7 @@ def list_letters(
     """Show the dead letters, the newest first."""
 
     async def work() -> tuple[list[dict[str, Any]], int]:
-        async with session() as host:
+        async with connected_host() as host:
             letters = Letters(host.bus, host.tenant)
             rows = [_summary(letter) async for letter in letters.each(agent or None)]
             return rows[::-1], host.clock.unix_ns() // 1_000_000
@@ -70,7 +70,7 @@ def show(number: int = NUMBER, as_json: bool = AS_JSON) -> None:
     """Print one letter: why it died, its headers and its original body."""
 
     async def work() -> tuple[Letter, bytes]:
-        async with session() as host:
+        async with connected_host() as host:
             letter = await Letters(host.bus, host.tenant).get(number)
             return letter, await unpack(host.bus, await letter.body(host.bus), letter.content.headers)
 
@@ -165,7 +165,7 @@ def _each(
     """
 
     async def work() -> list[dict[str, Any]]:
-        async with session() as host:
+        async with connected_host() as host:
             letters = Letters(host.bus, host.tenant)
             redriver = Redriver(host.bus, host.clock, host.tenant)
             if number is not None:

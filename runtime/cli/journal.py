@@ -12,7 +12,7 @@ from rich.text import Text
 
 from antiphon.runtime.approvals import moment
 from antiphon.runtime.cli.common import run, settings
-from antiphon.runtime.cli.session import session
+from antiphon.runtime.cli.connection import connected_host
 from antiphon.runtime.console.terminal import duration
 from antiphon.runtime.store.archive import find_journal
 from antiphon.runtime.store.query import Reader
@@ -28,7 +28,7 @@ def journal(
     """Print what a task recorded: from the bus, or from the store once it was archived there."""
 
     async def work() -> JournalBatch:
-        async with session() as host:
+        async with connected_host() as host:
             with closing(Reader(settings().store_path)) as reader:
                 return await find_journal(host.bus, reader, host.tenant, task)
 

@@ -1,6 +1,7 @@
 """``antiphon models``: what can be asked for, and getting more."""
 
 import json
+from pathlib import Path
 
 import typer
 from rich.console import Console
@@ -31,10 +32,23 @@ def list_models(as_json: bool = typer.Option(False, "--json", help="Print one JS
 
 @app.command("pull")
 def pull_model(
-    name: str = typer.Argument(help="smollm2-135m, or hf:ORG/NAME for a Llama-family model of Hugging Face."),
+    name: str = typer.Argument(
+        help="smollm2-135m, all-minilm-l6-v2, or hf:ORG/NAME for a Llama or BERT model of Hugging Face."
+    ),
 ) -> None:
     """Download a model, check it, and keep it in ANTIPHON_HOME; interrupted pulls start cleanly again."""
-    found = settings()
+    try:
+        path = pull_shown(name, settings().models_dir)
+    except AntiphonError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        typer.echo("stopped; nothing half-done is left, pull again", err=True)
+        raise typer.Exit(130) from None
+    typer.echo(str(path))
+
+
+def pull_shown(name: str, models_dir: Path) -> Path:
+    """Pull a model with a progress bar on standard error. Raises as ``pull``."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -42,20 +56,13 @@ def pull_model(
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    try:
-        with Progress(*columns, console=Console(stderr=True)) as bar:
-            task = bar.add_task(name, total=None)
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(name, total=None)
 
-            def show(progress: PullProgress) -> None:
-                bar.update(task, description=f"{name}: {progress.stage}", completed=progress.done, total=progress.total)
+        def show(progress: PullProgress) -> None:
+            bar.update(task, description=f"{name}: {progress.stage}", completed=progress.done, total=progress.total)
 
-            path = pull(name, found.models_dir, show)
-    except AntiphonError as error:
-        fail(error)
-    except KeyboardInterrupt:
-        typer.echo("stopped; nothing half-done is left, pull again", err=True)
-        raise typer.Exit(130) from None
-    typer.echo(str(path))
+        return pull(name, models_dir, show)
 
 
 def _source(model: ModelSetting) -> str:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from antiphon.runtime.cli.common import body_of, run
-from antiphon.runtime.cli.session import client_session, find_handler
+from antiphon.runtime.cli.connection import connected, find_handler
 from antiphon.runtime.client import Client
 from antiphon.runtime.errors import ConfigurationError, InvalidMessage
 from antiphon.runtime.json_schema import problems
@@ -28,7 +28,7 @@ def list_schedules(as_json: bool = AS_JSON) -> None:
     """Show the schedules, and when each begins its work next; --json has the messages too."""
 
     async def work() -> list[Schedule]:
-        async with client_session() as client:
+        async with connected() as client:
             return await (await _book(client)).all()
 
     found = run(work(), as_json=as_json)
@@ -65,7 +65,7 @@ def add(
     async def work() -> Schedule:
         message = body_of(body)
         begins = _moment(start) if start else None
-        async with client_session() as client:
+        async with connected() as client:
             wanted = await _work(client, address, message)
             book = await _book(client)
             return await book.add(name, wanted, every=every or None, cron=cron or None, start=begins, missed=missed)
@@ -79,7 +79,7 @@ def remove(name: str = NAME) -> None:
     """Let no more ticks come; what they began goes on. Status 1 if there is no such schedule."""
 
     async def work() -> bool:
-        async with client_session() as client:
+        async with connected() as client:
             return await (await _book(client)).remove(name)
 
     if not run(work()):

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from antiphon.runtime.approvals import moment
 from antiphon.runtime.cli.common import run
-from antiphon.runtime.cli.session import session
+from antiphon.runtime.cli.connection import connected_host
 from antiphon.runtime.console.terminal import duration
 from antiphon.runtime.delivery.task_status import TaskStatus, task_status
 from antiphon.schemas.journal import Entry
@@ -26,7 +26,7 @@ def task(
     """Say where a task is: queued, running, parked (and for what) or ended, with what its journal says."""
 
     async def work() -> TaskStatus:
-        async with session() as host:
+        async with connected_host() as host:
             found = await task_status(host.bus, host.tenant, id)
             return replace(found, entries=found.entries[-last:] if last else ())
 

@@ -5,20 +5,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import typer
-from pydantic import ConfigDict, create_model
 from rich.console import Console
 from rich.table import Table
 
 from antiphon.runtime.agent import Handler
 from antiphon.runtime.cli.common import body_of, run
-from antiphon.runtime.cli.session import client_session, find_handler
+from antiphon.runtime.cli.connection import connected, find_handler
 from antiphon.runtime.client import Client, Done
 from antiphon.runtime.delivery.outcome import await_result, failure_of, read_result
+from antiphon.runtime.described import handler_of
 from antiphon.runtime.errors import ConfigurationError
 from antiphon.runtime.policies.limits import parse_budget
 from antiphon.schemas.identity import InvalidName, check_task
 from antiphon.schemas.message import Message
-from antiphon.schemas.node import TypeCard
 from antiphon.schemas.task import Gap, Restarted, TaskResult, Token
 
 ADDRESS = typer.Argument(help="agent.handler, such as writer.write")
@@ -38,7 +37,7 @@ def ask(
 
     async def work() -> dict[str, Any]:
         message = body_of(body)
-        async with client_session() as client:
+        async with connected() as client:
             handler = await _handler(client, address)
             reply = await client.ask(handler, handler.input.model_validate(message), timeout_s=timeout)
             return reply.model_dump(mode="json")
@@ -60,7 +59,7 @@ def submit(
     async def work() -> None:
         message = body_of(body)
         limits = parse_budget(budget) if budget else {}
-        async with client_session() as client:
+        async with connected() as client:
             handler = await _handler(client, address)
             if wait and not key and not as_json:
                 await _stream(client, handler, handler.input.model_validate(message), timeout, limits)
@@ -91,7 +90,7 @@ def result(
 
     async def work() -> TaskResult:
         _check(task)
-        async with client_session() as client:
+        async with connected() as client:
             host = client.host
             deadline = None if timeout is None else host.clock.unix_ns() // 1_000_000 + int(timeout * 1000)
             if wait:
@@ -113,7 +112,7 @@ def cancel(task: str = TASK) -> None:
 
     async def work() -> bool:
         _check(task)
-        async with client_session() as client:
+        async with connected() as client:
             return await client.cancel(task)
 
     if not run(work()):
@@ -126,7 +125,7 @@ def agents(as_json: bool = AS_JSON) -> None:
     """List the agents, their handlers and the nodes that are alive."""
 
     async def work() -> tuple[list[Any], list[Any]]:
-        async with client_session() as client:
+        async with connected() as client:
             directory = client.host.directory
             return await directory.agents(), await directory.nodes()
 
@@ -172,22 +171,7 @@ async def _stream(
 
 async def _handler(client: Client, text: str) -> Handler[Message, Message]:
     """The handler as the directory describes it; its types take any fields, the node checks them."""
-    address, found = await find_handler(client, text)
-    return Handler(address, _open_type(found.input), _open_type(found.output))
-
-
-def _open_type(card: TypeCard) -> type[Message]:
-    """A message class with the card's wire identity and no opinion on its fields."""
-    found: type[Message] = create_model(
-        card.name,
-        __base__=_Open,
-        __cls_kwargs__={"name": card.name, "version": card.version},
-    )
-    return found
-
-
-class _Open(Message):
-    model_config = ConfigDict(extra="allow")
+    return handler_of(*await find_handler(client, text))
 
 
 def _check(task: str) -> None:

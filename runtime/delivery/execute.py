@@ -26,6 +26,7 @@ from antiphon.runtime.errors import (
     TaskParked,
     error_type,
 )
+from antiphon.runtime.guards.messages import guarded
 from antiphon.runtime.host import Host
 from antiphon.runtime.policies.chain import Scope
 from antiphon.runtime.policies.limits import check_budget, deadline_of
@@ -106,7 +107,7 @@ class Executor:
             address=address,
             input=input,
             output=output,
-            function=function,
+            function=guarded(function, self._agent.guards, address),
             span_name=names.process_name(subjects.template(kind)),
             attributes=attributes,
         )

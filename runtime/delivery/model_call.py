@@ -66,11 +66,9 @@ def describe_request(attributes: dict[str, Any], request: GenerateRequest | Embe
     """What is known before the call, by the GenAI conventions."""
     attributes[names.GENAI_REQUEST_MODEL] = request.model
     if isinstance(request, EmbedRequest):
-        attributes[names.GENAI_OPERATION] = "embeddings"
         attributes[names.DETERMINISTIC] = True
         return
     sampling = request.sampling
-    attributes[names.GENAI_OPERATION] = "chat"
     attributes[names.GENAI_MAX_TOKENS] = sampling.max_tokens
     attributes[names.GENAI_TEMPERATURE] = sampling.temperature
     attributes[names.GENAI_OUTPUT_TYPE] = "json" if request.output is not None else "text"

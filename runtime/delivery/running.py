@@ -75,12 +75,12 @@ class Running:
     def cancel(self, task: str) -> list[str]:
         """Stop the handlers of a durable task that has ended, and of its children; the tasks that were stopped.
 
-        Those that are about to start are stopped when they do.
+        ``task`` may also be the run of an ask that was given up. Those that are about to start are stopped then.
         """
         self._ended[task] = None
         while len(self._ended) > REMEMBERED:
             del self._ended[next(iter(self._ended))]
-        return [run.task for run in list(self._runs) if self._stop_ended(run)]
+        return [run.task or run.parent for run in list(self._runs) if self._stop_ended(run)]
 
     def expect(self, task: str, parent: str) -> None:
         """Somebody is about to look whether these have ended: what was heard before counts no more."""
@@ -90,6 +90,8 @@ class Running:
     def _stop_ended(self, run: Run) -> bool:
         if run.task in self._ended:
             run.stop(TaskCancelled(f"task {run.task} was cancelled", task=run.task))
+        elif run.parent in self._ended and not run.task:
+            run.stop(TaskCancelled("whoever asked has given up", run=run.parent))
         elif run.parent in self._ended:
             run.stop(TaskCancelled(f"task {run.task} was cancelled with its parent {run.parent}", task=run.task))
         else:

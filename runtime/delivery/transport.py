@@ -23,6 +23,7 @@ from antiphon.runtime.errors import (
     BusError,
     ConfigurationError,
     DeadlineExceeded,
+    InvalidResult,
     NoResponders,
     RequestTimeout,
     from_info,
@@ -96,7 +97,10 @@ class Transport:
         timeout_s = self._left_s(operation, ASK_TIMEOUT_S)
         tenant = operation.scope.tenant
         subject = subjects.ask(tenant, handler.address)
-        body, headers = await self._packed(operation.body, _envelope(operation, handler.input).headers(), tenant, None)
+        envelope = _envelope(operation, handler.input)
+        if not operation.scope.agent:  # from outside: its run is what a caller who gives up is known by
+            envelope = envelope._replace(parent=operation.scope.run)
+        body, headers = await self._packed(operation.body, envelope.headers(), tenant, None)
         try:
             reply = await self._bus.request(subject, body, headers, timeout_s=timeout_s)
         except NoResponders:
@@ -202,7 +206,7 @@ class Transport:
         try:
             body = _ANY.dump_json(value)
         except PydanticSerializationError as error:
-            raise ConfigurationError(
+            raise InvalidResult(
                 f"{operation.kind} {operation.target} returned a {type(value).__name__}: JSON cannot carry it ({error})"
             ) from None
         return Outcome(value, body)

@@ -55,13 +55,13 @@ def _open_gguf(path: Path) -> Checkpoint:
 
 
 def _open_folder(folder: Path) -> Checkpoint:
-    raw = _read_json(folder / "config.json")
+    raw = read_json(folder / "config.json")
     config = configs.from_hf(raw)
     tokenizer_path = folder / "tokenizer.json"
     if not tokenizer_path.is_file():
         raise ModelFileError(f"{folder}: has no tokenizer.json, expected one; pull or copy it again")
-    generation = _read_json(folder / "generation_config.json", required=False)
-    tokenizer_config = _read_json(folder / "tokenizer_config.json", required=False)
+    generation = read_json(folder / "generation_config.json", required=False)
+    tokenizer_config = read_json(folder / "tokenizer_config.json", required=False)
     stops = _ids(raw.get("eos_token_id")) | _ids(generation.get("eos_token_id"))
     tokenizer = tokenizers.from_hf(tokenizer_path.read_text(encoding="utf-8"), tokenizer_config, stops)
     source = _template_source(folder, tokenizer_config)
@@ -69,7 +69,12 @@ def _open_folder(folder: Path) -> Checkpoint:
     return Checkpoint(config=config, tokenizer=tokenizer, template=template, weights=SafetensorsWeights(folder))
 
 
-def _read_json(path: Path, *, required: bool = True) -> dict[str, Any]:
+def read_json(path: Path, *, required: bool = True) -> dict[str, Any]:
+    """The JSON object in a file; an empty one where a file that is not ``required`` is missing.
+
+    Raises:
+        ModelFileError: missing, unreadable or something else.
+    """
     if not required and not path.exists():
         return {}
     try:

@@ -7,6 +7,7 @@ from typing import Any
 from antiphon.runtime.errors import ModelFileError
 
 SUPPORTED = ("llama",)
+ENCODERS = ("bert",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,34 @@ class ModelConfig:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """Sizes and constants of a BERT-family model that turns texts into vectors."""
+
+    layers: int
+    width: int
+    heads: int
+    ffn_width: int
+    vocabulary: int
+    context_tokens: int
+    token_types: int
+    norm_eps: float
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that no such model can have.
+
+        Raises:
+            ModelFileError: a size below 1, or a width that the heads do not share evenly.
+        """
+        for name in ("layers", "width", "heads", "ffn_width", "vocabulary", "context_tokens", "token_types"):
+            if getattr(self, name) < 1:
+                raise ModelFileError(f"model configuration: found {name} = {getattr(self, name)}, expected 1 or more")
+        if self.width % self.heads:
+            raise ModelFileError(
+                f"model configuration: found {self.heads} heads on width {self.width}, expected heads that divide it"
+            )
+
+
 class _Fields:
     """Typed access to a mapping from a file; a missing or mistyped entry is the file's fault."""
 
@@ -81,7 +110,7 @@ def from_hf(raw: Mapping[str, Any]) -> ModelConfig:
         ModelFileError: another architecture, a variant this engine does not compute, or entries that make no sense.
     """
     source = "config.json"
-    _expect_architecture(source, raw.get("model_type"))
+    _expect_architecture(source, raw.get("model_type"), SUPPORTED)
     for name, expected in (("hidden_act", "silu"), ("attention_bias", False), ("mlp_bias", False)):
         if raw.get(name, expected) != expected:
             raise ModelFileError(f"{source}: found {name} = {raw[name]!r}, this engine computes {expected!r} only")
@@ -106,6 +135,30 @@ def from_hf(raw: Mapping[str, Any]) -> ModelConfig:
     )
 
 
+def encoder_from_hf(raw: Mapping[str, Any]) -> EncoderConfig:
+    """The configuration in the ``config.json`` of a BERT model.
+
+    Raises:
+        ModelFileError: another architecture, a variant this engine does not compute, or entries that make no sense.
+    """
+    source = "config.json"
+    _expect_architecture(source, raw.get("model_type"), ENCODERS)
+    for name, expected in (("hidden_act", "gelu"), ("position_embedding_type", "absolute")):
+        if raw.get(name, expected) != expected:
+            raise ModelFileError(f"{source}: found {name} = {raw[name]!r}, this engine computes {expected!r} only")
+    fields = _Fields(raw, source)
+    return EncoderConfig(
+        layers=fields.integer("num_hidden_layers"),
+        width=fields.integer("hidden_size"),
+        heads=fields.integer("num_attention_heads"),
+        ffn_width=fields.integer("intermediate_size"),
+        vocabulary=fields.integer("vocab_size"),
+        context_tokens=fields.integer("max_position_embeddings", 512),
+        token_types=fields.integer("type_vocab_size", 2),
+        norm_eps=fields.number("layer_norm_eps", 1e-12),
+    )
+
+
 def from_gguf(metadata: Mapping[str, Any], *, has_output_head: bool) -> ModelConfig:
     """The configuration in a GGUF file's metadata; without an output head the embedding serves as one.
 
@@ -113,7 +166,7 @@ def from_gguf(metadata: Mapping[str, Any], *, has_output_head: bool) -> ModelCon
         ModelFileError: another architecture, a variant this engine does not compute, or entries that make no sense.
     """
     source = "GGUF metadata"
-    _expect_architecture(source, metadata.get("general.architecture"))
+    _expect_architecture(source, metadata.get("general.architecture"), SUPPORTED)
     fields = _Fields(metadata, source)
     heads, width = fields.integer("llama.attention.head_count"), fields.integer("llama.embedding_length")
     head_width = fields.integer("llama.attention.key_length", width // max(1, heads))
@@ -140,9 +193,9 @@ def from_gguf(metadata: Mapping[str, Any], *, has_output_head: bool) -> ModelCon
     )
 
 
-def _expect_architecture(source: str, found: object) -> None:
-    if found not in SUPPORTED:
-        raise ModelFileError(f"{source}: found architecture {found!r}, supported: {', '.join(SUPPORTED)}")
+def _expect_architecture(source: str, found: object, supported: tuple[str, ...]) -> None:
+    if found not in supported:
+        raise ModelFileError(f"{source}: found architecture {found!r}, supported: {', '.join(supported)}")
 
 
 def _rope_from_hf(rope: Mapping[str, Any], source: str) -> RopeScaling | None:

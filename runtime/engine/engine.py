@@ -12,6 +12,7 @@ import torch
 from antiphon.runtime.clock import Clock, SystemClock
 from antiphon.runtime.engine.architectures.llama import Llama
 from antiphon.runtime.engine.checkpoint import Checkpoint, open_checkpoint
+from antiphon.runtime.engine.device import choose_place
 from antiphon.runtime.engine.grammar import Grammar, GrammarCompiler
 from antiphon.runtime.engine.kv_cache import KvCache
 from antiphon.runtime.engine.prompt_blocks import prompt_blocks
@@ -19,14 +20,12 @@ from antiphon.runtime.engine.request import Request, TokenEvent
 from antiphon.runtime.engine.sampler import Sampler
 from antiphon.runtime.engine.stop_strings import StopStrings
 from antiphon.runtime.engine.tokenizer import IncrementalDecoder, Tokenizer
-from antiphon.runtime.errors import ConfigurationError, ContextTooLong, InvalidRequest, ModelFileError
+from antiphon.runtime.errors import ContextTooLong, InvalidRequest, ModelFileError
 from antiphon.schemas.inference import Finish, FinishReason, Timing, Turn, Usage
 
 # Prefill goes in chunks, always from multiples of this, so that cancellation is noticed within one and a reused prefix
 # leaves the shapes of all later products, and with them the result, bit for bit as they were.
 CHUNK_TOKENS = 256
-
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,19 +55,14 @@ class Engine:
     def load(cls, path: Path, *, dtype: str = "auto", threads: int = 1, clock: Clock | None = None) -> Self:
         """Read the checkpoint at ``path`` and place it on the accelerator if there is one.
 
-        ``dtype`` auto is bfloat16 where the processor or accelerator computes it natively, else float32. ``threads``
-        is torch's setting, which holds for the whole process: two engines with more than one each on few cores stall
-        in each other's barriers (a 0.1 ms product took 8 ms).
+        ``dtype`` and ``threads`` as ``choose_place`` takes them.
 
         Raises:
             ConfigurationError: an unknown dtype or fewer than one thread.
             ModelFileError: nothing there, damaged, or not supported.
         """
-        if threads < 1:
-            raise ConfigurationError(f"found {threads} threads, expected 1 or more")
-        torch.set_num_threads(threads)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(open_checkpoint(path), dtype=_dtype(dtype, device), device=device, clock=clock or SystemClock())
+        place = choose_place(dtype, threads)
+        return cls(open_checkpoint(path), dtype=place.dtype, device=place.device, clock=clock or SystemClock())
 
     def encode(self, conversation: Sequence[Turn]) -> tuple[int, ...]:
         """The conversation as a prompt, by the checkpoint's chat template.
@@ -180,14 +174,3 @@ class Engine:
         if self._grammars is None:
             self._grammars = GrammarCompiler(self.tokenizer, self.config.vocabulary)
         return self._grammars.compile(request.json_schema)
-
-
-def _dtype(name: str, device: torch.device) -> torch.dtype:
-    if name == "auto":
-        if device.type == "cuda":
-            return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-        facts = torch.cpu.get_capabilities()
-        return torch.bfloat16 if facts.get("avx512_bf16") or facts.get("amx_bf16") else torch.float32
-    if name not in _DTYPES:
-        raise ConfigurationError(f"found dtype {name!r}, expected auto, {', '.join(_DTYPES)}")
-    return _DTYPES[name]

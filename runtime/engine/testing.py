@@ -1,4 +1,4 @@
-"""A checkpoint small enough to write in a test: random weights, a byte-level tokenizer, a ChatML template."""
+"""Checkpoints small enough to write in a test: random weights, and tokenizers of a few entries."""
 
 import json
 from pathlib import Path
@@ -6,13 +6,20 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+_BERT_CONTROL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+_WORD_PIECES = {
+    piece: index
+    for index, piece in enumerate(
+        (*_BERT_CONTROL, "the", "sea", "sky", "is", "blue", "##ish", "fox", "##es", "red", ".")
+    )
+}
 _MERGES = [("h", "e"), ("Ġ", "t"), ("Ġt", "he"), ("i", "n")]
 
 
@@ -54,6 +61,35 @@ def write_tiny_checkpoint(folder: Path, *, seed: int = 0, **overrides: Any) -> P
     return folder
 
 
+def write_tiny_encoder(folder: Path, *, seed: int = 0, **overrides: Any) -> Path:
+    """Write a Hugging Face folder of a random BERT model; ``overrides`` replace entries of its config.json."""
+    tokenizer = Tokenizer(models.WordPiece(_WORD_PIECES, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.add_special_tokens(list(_BERT_CONTROL))
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    config: dict[str, Any] = {
+        "architectures": ["BertModel"],
+        "model_type": "bert",
+        "hidden_act": "gelu",
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "vocab_size": tokenizer.get_vocab_size(),
+        "max_position_embeddings": 64,
+        "type_vocab_size": 2,
+        "layer_norm_eps": 1e-12,
+        "pad_token_id": 0,
+        **overrides,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(_encoder_tensors(config, seed), folder / "model.safetensors", metadata={"format": "pt"})
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
 def _tokenizer() -> Tokenizer:
     vocabulary = {token: index for index, token in enumerate(CONTROL)}
     for character in sorted(pre_tokenizers.ByteLevel.alphabet()):
@@ -92,4 +128,36 @@ def _tensors(config: dict[str, Any], seed: int) -> dict[str, torch.Tensor]:
             f"{at}.mlp.up_proj.weight": normal(ffn, width),
             f"{at}.mlp.down_proj.weight": normal(width, ffn),
         }
+    return tensors
+
+
+def _encoder_tensors(config: dict[str, Any], seed: int) -> dict[str, torch.Tensor]:
+    random = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=random) * 0.3
+
+    width, ffn = config["hidden_size"], config["intermediate_size"]
+
+    def norm(name: str) -> dict[str, torch.Tensor]:
+        return {f"{name}.weight": 1 + normal(width), f"{name}.bias": normal(width)}
+
+    def product(name: str, rows: int, columns: int) -> dict[str, torch.Tensor]:
+        return {f"{name}.weight": normal(rows, columns), f"{name}.bias": normal(rows)}
+
+    tensors = {
+        "embeddings.word_embeddings.weight": normal(config["vocab_size"], width),
+        "embeddings.position_embeddings.weight": normal(config["max_position_embeddings"], width),
+        "embeddings.token_type_embeddings.weight": normal(config["type_vocab_size"], width),
+        **norm("embeddings.LayerNorm"),
+    }
+    for layer in range(config["num_hidden_layers"]):
+        at = f"encoder.layer.{layer}"
+        for part in ("query", "key", "value"):
+            tensors |= product(f"{at}.attention.self.{part}", width, width)
+        tensors |= product(f"{at}.attention.output.dense", width, width)
+        tensors |= norm(f"{at}.attention.output.LayerNorm")
+        tensors |= product(f"{at}.intermediate.dense", ffn, width)
+        tensors |= product(f"{at}.output.dense", width, ffn)
+        tensors |= norm(f"{at}.output.LayerNorm")
     return tensors

@@ -7,7 +7,7 @@ from antiphon.schemas.inference import Capabilities, Chunk, Embeddings, EmbedReq
 
 
 class ModelInstance(Protocol):
-    """A loaded or remote model. Every adapter passes the contract suite in ``tests/contract``.
+    """A loaded or remote model. Every adapter for language models passes the contract suite in ``tests/contract``.
 
     Rules: ``generate`` yields chunks as they come and ends with exactly one Finish. Closing the generator or
     cancelling the task that reads it stops generation within one token and frees everything. A request whose

@@ -28,6 +28,7 @@ _REASONS: Final = {
     "tool_calls": FinishReason.TOOL_CALLS,
     "function_call": FinishReason.TOOL_CALLS,
 }
+_ANSWER: Final = "When you answer, reply with JSON that fits this schema and with nothing else: "
 
 
 def body(request: GenerateRequest, model: str) -> dict[str, Any]:
@@ -56,13 +57,24 @@ def body(request: GenerateRequest, model: str) -> dict[str, Any]:
             }
             for tool in request.tools
         ]
-    if request.output is not None:
+    if request.output is not None and request.tools:
+        # Not as response_format: vLLM, Ollama and others force every reply into it, so that no tool is ever called.
+        _tell(out["messages"], _ANSWER + json.dumps(request.output.json_schema, ensure_ascii=False))
+    elif request.output is not None:
         schema = request.output.json_schema
         out["response_format"] = {
             "type": "json_schema",
             "json_schema": {"name": request.output.name, "schema": schema, "strict": _strict(schema)},
         }
     return out
+
+
+def _tell(messages: list[dict[str, Any]], text: str) -> None:
+    """Put ``text`` where the model is told what it is."""
+    if messages[0]["role"] == Role.SYSTEM.value:
+        messages[0]["content"] += f"\n\n{text}"
+    else:
+        messages.insert(0, {"role": Role.SYSTEM.value, "content": text})
 
 
 def _strict(schema: object) -> bool:

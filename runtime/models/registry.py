@@ -78,14 +78,16 @@ class ModelRegistry:
                 return self._local(name, setting)
             case OpenAISetting():
                 from antiphon.runtime.models.openai import OpenAIModel
+                from antiphon.runtime.models.tool_prompt import PromptedTools
 
-                return OpenAIModel(
+                model = OpenAIModel(
                     setting.base_url,
                     setting.model,
                     api_key=self._settings.api_key(setting),
                     timeout_s=setting.timeout_s,
                     clock=self._clock,
                 )
+                return model if setting.tools else PromptedTools(model)
             case BusSetting():
                 if self._bus is None:
                     raise ConfigurationError(f"model {name!r} is served on the bus, and this process is on none")
@@ -96,8 +98,10 @@ class ModelRegistry:
                 assert_never(setting)
 
     def _local(self, name: str, setting: LocalSetting) -> ModelInstance:
+        from antiphon.runtime.models.embedding import EmbeddingModel, is_embedding_checkpoint
         from antiphon.runtime.models.local import LocalModel
         from antiphon.runtime.models.pull import PACKAGED, folder_of, is_pulled
+        from antiphon.runtime.models.tool_prompt import PromptedTools
 
         path = Path(setting.path)
         if setting.path in PACKAGED or setting.path.startswith("hf:"):
@@ -111,4 +115,6 @@ class ModelRegistry:
                 f"model {name!r} is at {path}, where nothing is: expected a GGUF file, a folder with config.json, "
                 f"or a name to pull ({', '.join(PACKAGED)}, hf:ORG/NAME)"
             )
-        return LocalModel(name, path, threads=setting.threads, dtype=setting.dtype, clock=self._clock)
+        if is_embedding_checkpoint(path):
+            return EmbeddingModel(name, path, threads=setting.threads, dtype=setting.dtype, clock=self._clock)
+        return PromptedTools(LocalModel(name, path, threads=setting.threads, dtype=setting.dtype, clock=self._clock))

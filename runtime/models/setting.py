@@ -45,13 +45,17 @@ class _Priced(Value):
 
 
 class OpenAISetting(_Priced):
-    """An OpenAI-compatible endpoint. The key itself stays in the variable that ``api_key_env`` names."""
+    """An OpenAI-compatible endpoint. The key itself stays in the variable that ``api_key_env`` names.
+
+    ``tools`` false: the model there calls no tools itself, but its replies can be forced to fit a schema.
+    """
 
     kind: Literal["openai"] = "openai"
     base_url: Annotated[str, AfterValidator(_reachable)]
     model: str = Field(min_length=1)
     api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     timeout_s: float = Field(default=120.0, gt=0)
+    tools: bool = True
 
 
 class BusSetting(_Priced):

@@ -1,7 +1,7 @@
 """One operation of a handler, and the chain of interceptors it passes on its way to the transport.
 
-Order, outermost first: journal, trace, deadline, (policies join here), budget, intent, transport. The journal is
-outermost because an operation that another attempt has recorded happens no more: it makes no span and spends nothing.
+Order, outermost first: journal, trace, deadline, guards, (policies join here), budget, intent, transport. The journal
+is outermost because an operation that another attempt has recorded happens no more: no span is made, nothing spent.
 An interceptor sees the operation, may answer it, change its deadline, or pass it on; handlers hold none of this.
 """
 
@@ -15,6 +15,7 @@ from antiphon.schemas.task import Effect
 
 if TYPE_CHECKING:
     from antiphon.runtime.delivery.task_run import TaskRun
+    from antiphon.runtime.guards.guard import Guards
     from antiphon.runtime.telemetry.tracer import LightSpan
 
 
@@ -61,7 +62,8 @@ class Operation:
     only come nearer. ``attributes`` go onto the span. ``request`` is what the transport needs beyond the body.
     ``task_run`` is None outside durable work. ``key`` is the idempotency key; an ``unkeyed`` write cannot use it, so
     its intent is journaled first, and ``resolve`` may say what became of one whose result is missing. ``restore``
-    makes the value from its recorded bytes.
+    makes the value from its recorded bytes. ``guards`` are the agent's, and ``rebind`` makes the request of a tool from
+    other arguments (JSON values).
     """
 
     kind: OperationKind
@@ -81,6 +83,8 @@ class Operation:
     version: str = ""  # of the peer's code that must do durable work; empty: any
     resolve: Callable[[str], Awaitable["Happened | None"]] | None = None
     restore: Callable[[bytes], Any] | None = None
+    guards: "Guards | None" = None
+    rebind: Callable[[dict[str, Any]], Any] | None = None
 
 
 class Outcome(NamedTuple):

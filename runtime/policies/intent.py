@@ -26,7 +26,7 @@ class IntentInterceptor:
         """Pass the write on once in the life of the task.
 
         Raises:
-            InDoubt: an earlier attempt began it, and nothing says whether it happened.
+            InDoubt: an earlier attempt began it, or this one did, and nothing says whether it happened.
         """
         run = operation.task_run
         return next(operation) if run is None or not operation.unkeyed else self._announced(operation, run, next)
@@ -49,13 +49,15 @@ class IntentInterceptor:
         )
         try:
             return await next(operation)
+        except InDoubt as error:
+            # Whoever did it cannot say: the intent stays without a result, as if this process had died.
+            raise run.halt(_in_doubt(operation, run, f" ({error.message})")) from None
         except Exception as error:
             run.unrepeatable = error
             raise
 
     async def _happened(self, operation: Operation, run: TaskRun) -> bytes | None:
         """What the write of an earlier attempt returned; None if it did not happen. Raises InDoubt."""
-        owner = run.journal.owner
         said = run.journal.history.resolved.get(operation.path)
         if said is not None:
             answer = msgspec.json.decode(said.value)
@@ -63,14 +65,17 @@ class IntentInterceptor:
         if operation.resolve is not None:
             happened = await operation.resolve(operation.key)
             return None if happened is None else msgspec.json.encode(happened.value)
-        raise run.halt(
-            InDoubt(
-                f"{operation.kind} {operation.target!r} of task {owner.task} began and nothing says whether it "
-                "happened: look there, then `antiphon dead redrive NUMBER --resolve done=JSON` or "
-                "`--resolve not-done`; a function that takes the idempotency key as its parameter is repeated instead",
-                path=operation.path,
-                task=owner.task,
-                target=operation.target,
-                key=operation.key,
-            )
-        )
+        raise run.halt(_in_doubt(operation, run))
+
+
+def _in_doubt(operation: Operation, run: TaskRun, why: str = "") -> InDoubt:
+    task = run.journal.owner.task
+    return InDoubt(
+        f"{operation.kind} {operation.target!r} of task {task} began and nothing says whether it happened{why}: look "
+        "there, then `antiphon dead redrive NUMBER --resolve done=JSON` or `--resolve not-done`; a function that takes "
+        "the idempotency key as its parameter is repeated instead",
+        path=operation.path,
+        task=task,
+        target=operation.target,
+        key=operation.key,
+    )

@@ -32,7 +32,7 @@ class TraceInterceptor:
         self._telemetry = telemetry
         self._hash = content_hash
         self._node = node
-        self._known: dict[tuple[OperationKind, str, str, Effect], tuple[str, int, dict[str, str]]] = {}
+        self._known: dict[tuple[OperationKind, str, str, Effect, str], tuple[str, int, dict[str, str]]] = {}
 
     def __call__(self, operation: Operation, next: Next) -> Awaitable[Outcome]:
         """Pass the operation on inside its span."""
@@ -75,7 +75,8 @@ class TraceInterceptor:
     def _describe(self, operation: Operation) -> tuple[str, int]:
         """Fill in the operation's attributes; its span's name and kind."""
         scope, attributes = operation.scope, operation.attributes
-        key = (operation.kind, operation.target, scope.tenant, operation.effect)
+        verb = operation.attributes.get(names.GENAI_OPERATION, "")
+        key = (operation.kind, operation.target, scope.tenant, operation.effect, verb)
         known = self._known.get(key)
         if known is None:
             if len(self._known) >= KNOWN:
@@ -90,6 +91,8 @@ class TraceInterceptor:
             attributes[names.MESSAGING_BODY_SIZE] = len(operation.body)
         if scope.agent:
             attributes[names.AGENT] = scope.agent
+        elif scope.labels:
+            attributes |= {f"{names.LABEL}{name}": value for name, value in scope.labels.items()}
         if scope.task:
             attributes[names.TASK] = scope.task
         if scope.observes:
@@ -110,7 +113,8 @@ class TraceInterceptor:
             constants[names.MESSAGING_DESTINATION] = _destination(subject, operation)
             return _NAMES[kind], names.PRODUCER, constants
         if kind is OperationKind.MODEL:
-            return names.model_name("chat", target), names.CLIENT, constants
+            verb = operation.attributes.get(names.GENAI_OPERATION, "chat")
+            return names.model_name(verb, target), names.CLIENT, constants
         if kind is OperationKind.TOOL:
             return names.tool_name(target), names.INTERNAL, constants
         if kind is OperationKind.STATE:

@@ -56,6 +56,13 @@ EXCEPTION_ESCAPED: Final = "exception.escaped"
 # [ours] limits
 BUDGET_USED: Final = "antiphon.budget.used"  # on a refused operation: name:used:limit for each budget
 
+# [ours] guards: an event on the span of the operation, or else of the handler
+GUARD_EVENT: Final = "antiphon.guard"
+GUARD: Final = "antiphon.guard.name"
+GUARD_STAGE: Final = "antiphon.guard.stage"  # handler.input | … | tool.result
+GUARD_ACTION: Final = "antiphon.guard.action"  # refused | rewritten | repeated
+GUARD_REASON: Final = "antiphon.guard.reason"  # without what the guard has seen
+
 # [ours] identity
 NODE: Final = "antiphon.node"
 TENANT: Final = "antiphon.tenant"
@@ -66,6 +73,7 @@ HANDLER: Final = "antiphon.handler"
 ATTEMPT: Final = "antiphon.attempt"
 PATH: Final = "antiphon.path"  # place of the operation in its handler: 3, 3.b.1
 OPERATION: Final = "antiphon.operation"  # ask | call | submit | publish | model | tool | run | state
+LABEL: Final = "antiphon.label."  # and the label's name, on what came from outside: labels go down with the run
 OBS: Final = "antiphon.obs"  # true on the observability system's own spans
 
 # [ours] evidence for detectors

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from antiphon.runtime.context import Context
     from antiphon.runtime.decision import Decision
     from antiphon.runtime.errors import AntiphonError
+    from antiphon.runtime.gateways.mcp.remote import McpServer
     from antiphon.runtime.policies.chain import Happened
+    from antiphon.runtime.sessions.window import Window
     from antiphon.runtime.system import System
     from antiphon.runtime.tool import Tool, tool
     from antiphon.runtime.version import VERSION as __version__
@@ -27,7 +29,9 @@ _HOMES = {
     "antiphon.runtime.context": ("Context",),
     "antiphon.runtime.decision": ("Decision",),
     "antiphon.runtime.errors": ("AntiphonError",),
+    "antiphon.runtime.gateways.mcp.remote": ("McpServer",),
     "antiphon.runtime.policies.chain": ("Happened",),
+    "antiphon.runtime.sessions.window": ("Window",),
     "antiphon.runtime.system": ("System",),
     "antiphon.runtime.tool": ("Tool", "tool"),
     "antiphon.schemas.message": ("Message",),
@@ -44,6 +48,7 @@ __all__ = [
     "Gap",
     "Handler",
     "Happened",
+    "McpServer",
     "Message",
     "Progress",
     "Restarted",
@@ -51,6 +56,7 @@ __all__ = [
     "TaskHandle",
     "Token",
     "Tool",
+    "Window",
     "__version__",
     "connect",
     "remote",

@@ -114,3 +114,29 @@ async def test_a_topic_that_is_none_is_refused() -> None:
     async with connect(bus=MemoryBus(MemoryServer())) as client:
         with pytest.raises(InvalidName, match="expected dot-separated names"):
             await client.publish("drafts.>", Note())
+
+
+async def test_an_ask_that_is_given_up_stops_its_handler() -> None:
+    """Whoever cancels the ask has the handler cancelled, and what is asked afterwards is answered."""
+    target = Agent("a")
+    begun, stopped = asyncio.Event(), asyncio.Event()
+
+    @target.handles
+    async def wait(message: Note, ctx: Context) -> Note:
+        if message.text:
+            return message
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+        return message
+
+    async with memory_system(System("s", agents=[target])) as client:
+        asking = asyncio.create_task(client.ask(wait, Note()))
+        await begun.wait()
+        asking.cancel()
+        async with asyncio.timeout(5):
+            await stopped.wait()
+        assert asking.cancelled() or await asyncio.wait([asking])
+        assert (await client.ask(wait, Note(text="?"))).text == "?"

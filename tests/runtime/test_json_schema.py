@@ -7,7 +7,8 @@ import pytest
 from pydantic import Field
 
 from antiphon import Message
-from antiphon.runtime.json_schema import problems
+from antiphon.runtime.json_schema import problems, unchecked
+from antiphon.schemas.inference import Reply
 from antiphon.schemas.message import Value
 
 
@@ -83,3 +84,26 @@ def test_keywords_it_does_not_know_are_passed_over() -> None:
     assert problems({"type": ["string", "null"]}, None) == []
     assert problems({"const": 1}, 2) == ["body: expected 1, found 2"]
     assert problems({}, {"anything": [1]}) == []
+
+
+@pytest.mark.parametrize(
+    ("schema", "found"),
+    [
+        ({"type": "object", "title": "x", "properties": {"a": {"type": "string", "maxLength": 3}}}, []),
+        ({"properties": {"a": {"format": "email"}}, "if": {}}, ["if", "format"]),
+        (
+            {"anyOf": [{"uniqueItems": True}], "items": {"not": {}}, "$defs": {"x": {"allOf": []}}},
+            ["not", "uniqueItems", "allOf"],
+        ),
+        ({"$ref": "#/$defs/x"}, []),
+        ({"$ref": "other.json"}, ["$ref 'other.json'"]),
+    ],
+)
+def test_keywords_that_are_not_checked_are_named(schema: dict[str, Any], found: list[str]) -> None:
+    """At any depth, for those who must be sure that all of a schema is checked."""
+    assert unchecked(schema) == found
+
+
+def test_what_pydantic_writes_is_checked_whole() -> None:
+    """Of the types that messages of ours have."""
+    assert unchecked(Reply.model_json_schema()) == []

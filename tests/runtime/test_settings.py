@@ -20,9 +20,9 @@ def load(tmp_path: Path, file: str = "", **variables: str) -> Settings:
 
 
 def test_defaults(tmp_path: Path) -> None:
-    """Nothing needs to be set: one built-in local model, everything under the home folder."""
+    """Nothing needs to be set: two built-in local models, everything under the home folder."""
     settings = load(tmp_path)
-    assert settings.models == {"smollm2-135m": LocalSetting(path="smollm2-135m")}
+    assert settings.models == {name: LocalSetting(path=name) for name in ("smollm2-135m", "all-minilm-l6-v2")}
     assert settings.default_model == "smollm2-135m"
     assert settings.models_dir == tmp_path / "home" / "models"
     assert settings.store_path.parent == tmp_path / "home"
@@ -60,7 +60,7 @@ def test_home_in_the_file_is_relative_to_the_file(tmp_path: Path) -> None:
 
 
 def test_models_have_short_and_long_forms(tmp_path: Path) -> None:
-    """A string or a table; paths are relative to the file; the built-in model stays."""
+    """A string or a table; paths are relative to the file; the built-in models stay."""
     settings = load(
         tmp_path,
         """
@@ -81,6 +81,7 @@ def test_models_have_short_and_long_forms(tmp_path: Path) -> None:
     )
     assert settings.models == {
         "smollm2-135m": LocalSetting(path="smollm2-135m"),
+        "all-minilm-l6-v2": LocalSetting(path="all-minilm-l6-v2"),
         "small": LocalSetting(path=str(tmp_path / "checkpoints/small")),
         "pulled": LocalSetting(path="hf:org/name"),
         "remote": OpenAISetting(base_url="http://localhost:11434/v1", model="llama3.2"),
@@ -181,3 +182,43 @@ def test_settings_import_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+def test_who_may_use_the_http_door(tmp_path: Path) -> None:
+    """Tokens by caller and origins, in the file or as JSON in a variable, which replaces those of the file."""
+    file = 'http_origins = ["https://a.example.org"]\n[http_tokens]\nweb = "web-0123456789abcdef"\n'
+    settings = load(tmp_path, file)
+    assert {name: token.get_secret_value() for name, token in settings.http_tokens.items()} == {
+        "web": "web-0123456789abcdef"
+    }
+    assert settings.http_origins == ("https://a.example.org",)
+    changed = load(tmp_path, HTTP_TOKENS='{"shop": "shop-0123456789abcdef"}', HTTP_ORIGINS='["http://localhost:8000"]')
+    assert set(changed.http_tokens) == {"shop"}
+    assert changed.http_origins == ("http://localhost:8000",)
+    assert "0123456789" not in repr(changed)
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        "web-0123456789abcdef",
+        "[]",
+        '{"web": "short"}',
+        '{"Web!": "web-0123456789abcdef"}',
+        '{"web": "same-0123456789abc", "shop": "same-0123456789abc"}',
+    ],
+)
+def test_tokens_that_cannot_be_are_named_but_not_shown(tmp_path: Path, tokens: str) -> None:
+    """The variable and what is accepted; never the tokens."""
+    with pytest.raises(ConfigurationError, match="ANTIPHON_HTTP_TOKENS is something else, expected tokens of") as found:
+        load(tmp_path, HTTP_TOKENS=tokens)
+    assert "0123456789" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    "origins", ["https://a.example.org", '["*"]', '["a.example.org"]', '["https://a.example.org/"]']
+)
+def test_origins_that_cannot_be(tmp_path: Path, origins: str) -> None:
+    """An origin is a scheme and a host; there is no wildcard."""
+    with pytest.raises(ConfigurationError, match="expected a list of origins such as"):
+        load(tmp_path, HTTP_ORIGINS=origins)

@@ -36,6 +36,8 @@ def test_all_other_kinds_round_trip(tenant: str, name: str, task: str, topic: st
     assert subjects.parse_telemetry(subjects.telemetry(tenant, name)) == name
     assert subjects.parse_finding(subjects.finding(tenant, name)) == name
     assert subjects.parse_dead(subjects.dead(tenant, name)) == name
+    assert subjects.parse_session(subjects.session_head(tenant, task)) == ("head", task)
+    assert subjects.parse_session(subjects.session_node(tenant, task)) == ("node", task)
 
 
 @given(bad=BAD_NAMES)

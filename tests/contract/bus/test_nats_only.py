@@ -4,11 +4,13 @@ import asyncio
 import os
 import resource
 import signal
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import nats
 import pytest
+from nats.aio.client import Client as Foreign
 from nats.js.api import DiscardPolicy, StreamConfig
 from nats.protocol.parser import Parser
 
@@ -21,6 +23,7 @@ from antiphon.runtime.bus.server import EmbeddedServer, acquire
 from antiphon.runtime.errors import BusUnavailable, ConfigurationError, NoResponders
 
 pytestmark = pytest.mark.nats
+Dial = Callable[[], Awaitable[NatsBus]]
 SPEC = StreamSpec(name="S", subjects=("s.>",), max_bytes=1_000_000, owes_work=True)
 
 
@@ -77,6 +80,27 @@ async def bus(server: Server) -> AsyncGenerator[NatsBus, None]:
     await found.close()
 
 
+@pytest.fixture
+async def other(server: Server) -> AsyncGenerator[Dial, None]:
+    """``await other()``: one more client, closed also when the test fails, so that its rubbish fails no later one."""
+    async with AsyncExitStack() as stack:
+
+        async def connect() -> NatsBus:
+            found = await NatsBus.connect(server.url, server.token)
+            stack.push_async_callback(found.close)
+            return found
+
+        yield connect
+
+
+@pytest.fixture
+async def foreign(server: Server) -> AsyncGenerator[Foreign, None]:
+    """A bare client of nats-py."""
+    client = await nats.connect(server.url, token=server.token)
+    yield client
+    await client.close()
+
+
 async def _ask_until_answered(bus: NatsBus, subject: str) -> Delivery:
     async with asyncio.timeout(10):
         while True:
@@ -101,7 +125,7 @@ class TestRestart:
         await server.restart()
         assert (await _ask_until_answered(bus, "a")).body == b"again"
 
-    async def test_waiting_fetch_lives_on(self, server: Server, bus: NatsBus) -> None:
+    async def test_waiting_fetch_lives_on(self, server: Server, bus: NatsBus, other: Dial) -> None:
         """A fetch that waits when the server goes gets the message that comes after the restart."""
         await bus.streams.ensure(SPEC)
         consumer = await bus.streams.consume(ConsumerSpec(stream="S", name="w", subjects=("s.>",)))
@@ -109,14 +133,13 @@ class TestRestart:
         await asyncio.sleep(0.1)
         server.kill()
         await server.restart()
-        other = await NatsBus.connect(server.url, server.token)
-        await other.streams.append("s.a", b"after")
+        there = await other()
+        await there.streams.append("s.a", b"after")
         (lease,) = await asyncio.wait_for(waiting, 10)
         assert lease.message.body == b"after"
         await lease.ack()
-        await other.close()
 
-    async def test_what_was_stored_is_there(self, server: Server, bus: NatsBus) -> None:
+    async def test_what_was_stored_is_there(self, server: Server, bus: NatsBus, other: Dial) -> None:
         """Acked appends, consumer positions and buckets survive a killed server process."""
         await bus.streams.ensure(SPEC)
         bucket = await bus.buckets.open("state")
@@ -125,13 +148,12 @@ class TestRestart:
             await bus.streams.append("s.a", str(number).encode())
         server.kill()
         await server.restart()
-        other = await NatsBus.connect(server.url, server.token)
-        assert [message.sequence async for message in other.streams.read("S", "s.a")] == list(range(1, 11))
-        found = await (await other.buckets.open("state")).get("k")
+        there = await other()
+        assert [message.sequence async for message in there.streams.read("S", "s.a")] == list(range(1, 11))
+        found = await (await there.buckets.open("state")).get("k")
         assert found is not None and found.value == b"1"
-        await other.close()
 
-    async def test_watch_lives_on(self, server: Server, bus: NatsBus) -> None:
+    async def test_watch_lives_on(self, server: Server, bus: NatsBus, other: Dial) -> None:
         """A watcher tells what changed while the server was away and after, and nothing twice."""
         bucket = await bus.buckets.open("state")
         await bucket.put("stays", b"1")
@@ -141,8 +163,8 @@ class TestRestart:
         assert first == {"stays", "goes"}
         server.kill()
         await server.restart()
-        other = await NatsBus.connect(server.url, server.token)
-        theirs = await other.buckets.open("state")
+        there = await other()
+        theirs = await there.buckets.open("state")
         await theirs.delete("goes")
         await theirs.put("new", b"2")
         later: dict[str, bytes | None] = {}
@@ -151,7 +173,6 @@ class TestRestart:
             later[entry.key] = entry.value
         assert later == {"goes": None, "new": b"2"}
         await watch.aclose()
-        await other.close()
 
     async def test_publishing_to_nobody_is_bounded(self, server: Server, bus: NatsBus) -> None:
         """While the server is away a bounded amount waits, then publishing fails; nothing hangs."""
@@ -276,32 +297,28 @@ class TestPlainPath:
 class TestForeign:
     """Other clients on the same subjects."""
 
-    async def test_a_bare_nats_client_is_understood(self, server: Server, bus: NatsBus) -> None:
+    async def test_a_bare_nats_client_is_understood(self, bus: NatsBus, foreign: Foreign) -> None:
         """A message with nats-py's own header form arrives, and ours is read by it."""
-        client = await nats.connect(server.url, token=server.token)
         got: asyncio.Queue[Delivery] = asyncio.Queue()
         await bus.subscribe("a", got.put)
-        await client.publish("a", b"1", headers={"Antiphon-Type": "Question"})
+        await foreign.publish("a", b"1", headers={"Antiphon-Type": "Question"})
         delivery = await asyncio.wait_for(got.get(), 5)
         assert dict(delivery.headers) == {"Antiphon-Type": "Question"}
-        theirs = await client.subscribe("b")
-        await client.flush()
+        theirs = await foreign.subscribe("b")
+        await foreign.flush()
         await bus.publish("b", b"2", {"x": "ü: y"}, reply="r")
         message = await theirs.next_msg(5)
         assert (message.data, message.headers, message.reply) == (b"2", {"x": "ü: y"}, "r")
-        await client.close()
 
-    async def test_lost_consumer_is_rebuilt(self, server: Server, bus: NatsBus) -> None:
+    async def test_lost_consumer_is_rebuilt(self, bus: NatsBus, foreign: Foreign) -> None:
         """A durable that somebody deletes is made again by the fetch that misses it."""
         await bus.streams.ensure(SPEC)
         consumer = await bus.streams.consume(ConsumerSpec(stream="S", name="w", subjects=("s.>",)))
         waiting = asyncio.ensure_future(consumer.fetch(1, 10))
         await asyncio.sleep(0.05)
-        client = await nats.connect(server.url, token=server.token)
-        await client.jetstream().delete_consumer("S", "w")
+        await foreign.jetstream().delete_consumer("S", "w")
         await bus.streams.append("s.a", b"1")
         assert len(await waiting) == 1
-        await client.close()
 
     async def test_slow_consumer_is_counted(self, bus: NatsBus) -> None:
         """What nats-py itself drops counts as dropped here."""
@@ -321,22 +338,18 @@ class TestForeign:
             for _ in range(10):
                 await bus.streams.append("s.a", b"x" * 50_000)
 
-    async def test_stream_of_an_older_version(self, server: Server, bus: NatsBus) -> None:
+    async def test_stream_of_an_older_version(self, bus: NatsBus, foreign: Foreign) -> None:
         """One made without rollups and TTLs gets both, keeps its messages and the limit that somebody raised."""
-        client = await nats.connect(server.url, token=server.token)
         older = StreamConfig(name="S", subjects=["s.>"], discard=DiscardPolicy.NEW, max_bytes=2_000_000)
-        await client.jetstream().add_stream(older)
+        await foreign.jetstream().add_stream(older)
         await bus.streams.append("s.a", b"1")
         await bus.streams.ensure(SPEC)
         assert await bus.streams.append("s.a", b"2", rollup=True, ttl_s=60) == 2
-        info = await client.jetstream().stream_info("S")
+        info = await foreign.jetstream().stream_info("S")
         assert (info.config.max_bytes, info.state.messages) == (2_000_000, 1)
-        await client.close()
 
-    async def test_forgetful_stream_of_another_maker(self, server: Server, bus: NatsBus) -> None:
+    async def test_forgetful_stream_of_another_maker(self, bus: NatsBus, foreign: Foreign) -> None:
         """A stream made by hand that ages out messages is refused where work is owed."""
-        client = await nats.connect(server.url, token=server.token)
-        await client.jetstream().add_stream(name="S", subjects=["s.>"], max_age=60, max_bytes=1000)
+        await foreign.jetstream().add_stream(name="S", subjects=["s.>"], max_age=60, max_bytes=1000)
         with pytest.raises(ConfigurationError, match="discard='old', max_age="):
             await bus.streams.ensure(SPEC)
-        await client.close()

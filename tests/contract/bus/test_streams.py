@@ -22,7 +22,7 @@ class TestEnsure:
         await asyncio.gather(ensure_streams(one), ensure_streams(two))
         await ensure_streams(one)
         assert await one.streams.append("antiphon.default.task.writer.write", b"") == 1
-        assert len(STREAMS) == 8
+        assert len(STREAMS) == 9
 
     async def test_keeps_messages_and_takes_subjects(self, bus: Bus) -> None:
         """A later spec adds subjects; what is stored stays."""

@@ -29,6 +29,7 @@ from antiphon.runtime.models.local import LocalModel
 from antiphon.runtime.models.openai import OpenAIModel
 from antiphon.runtime.models.scripted import Line, ScriptedModel
 from antiphon.runtime.models.server import ModelServer
+from antiphon.runtime.models.tool_prompt import PromptedTools
 from antiphon.schemas.inference import (
     Chunk,
     EmbedRequest,
@@ -138,6 +139,13 @@ async def local(tmp_path: Path) -> AsyncGenerator[Subject, None]:
     await model.close()
 
 
+@asynccontextmanager
+async def prompted(tmp_path: Path) -> AsyncGenerator[Subject, None]:
+    """The engine as the registry gives it: with tools in its prompt."""
+    async with local(tmp_path) as inner:
+        yield Subject(model=PromptedTools(inner.model), active=inner.active)
+
+
 @pytest.fixture(
     params=[
         pytest.param(scripted, id="scripted"),
@@ -145,6 +153,7 @@ async def local(tmp_path: Path) -> AsyncGenerator[Subject, None]:
         pytest.param(nats_bus, id="nats", marks=pytest.mark.nats),
         pytest.param(openai, id="openai"),
         pytest.param(local, id="local"),
+        pytest.param(prompted, id="prompted"),
     ]
 )
 async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Subject, None]:

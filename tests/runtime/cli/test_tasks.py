@@ -50,7 +50,7 @@ def noisy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
             log.warning("shouted", tenant=settings.tenant)
             yield found
 
-    monkeypatch.setattr("antiphon.runtime.cli.session.connect", connect)
+    monkeypatch.setattr("antiphon.runtime.cli.connection.connect", connect)
     monkeypatch.setenv("ANTIPHON_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     root = logging.getLogger()

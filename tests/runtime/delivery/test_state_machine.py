@@ -5,7 +5,7 @@ from tests.runtime.delivery.scenario import Scenario
 from tests.runtime.delivery.state_machine import simulate
 
 BLOCK = 25
-SEEDS = 300
+SEEDS = 100
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, BLOCK))

@@ -6,15 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gguf
 import numpy as np
 import pytest
-import torch
-import transformers
 from safetensors.torch import load_file
-from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
 from antiphon.runtime.engine.engine import Engine
 from antiphon.runtime.engine.testing import CONTROL, TEMPLATE, write_tiny_checkpoint
@@ -22,11 +19,8 @@ from antiphon.runtime.engine.tokenizer import Tokenizer
 from antiphon.runtime.engine.weights import gguf_name
 from antiphon.runtime.models.pull import pull
 
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> None:
-    """Two torch processes with default threads on two cores stall in each other's barriers."""
-    torch.set_num_threads(1)
+if TYPE_CHECKING:  # five seconds, in each process that runs tests
+    from transformers import LlamaForCausalLM
 
 
 @pytest.fixture(scope="session")
@@ -122,20 +116,24 @@ class Reference:
     """What transformers makes of the real file, in float32."""
 
     tokenizer: Any
-    model: transformers.LlamaForCausalLM
+    model: "LlamaForCausalLM"
 
 
 @pytest.fixture(scope="session")
 def hf_smollm2(smollm2_path: Path) -> Reference:
     """transformers' tokenizer and model from the same file.
 
-    Its readers share one header, since reading it takes longer than all the rest; and the tensors are loaded by its
-    converter but without ``from_pretrained``, which asks for accelerate.
+    Its readers share one header and one map of names, since making these takes longer than all the rest; and the
+    tensors are loaded by its converter but without ``from_pretrained``, which asks for accelerate.
     """
+    import transformers
+    from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
+
     file = smollm2_path / "model.gguf"
     with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("ignore")
         patch.setattr(gguf, "GGUFReader", cache(gguf.GGUFReader))
+        patch.setattr(gguf, "get_tensor_name_map", cache(gguf.get_tensor_name_map))
         tokenizer = transformers.AutoTokenizer.from_pretrained(smollm2_path, gguf_file=file.name)
         config = transformers.AutoConfig.from_pretrained(smollm2_path, gguf_file=file.name)
         model = transformers.LlamaForCausalLM(config)

@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -31,28 +30,6 @@ def tokenizer(tiny_path: Path) -> Tokenizer:
 def control_ids(tokenizer: Tokenizer, ids: list[int]) -> list[int]:
     """The control tokens among ``ids``, in order."""
     return [token for token in ids if token in tokenizer.control.values()]
-
-
-@pytest.mark.parametrize(
-    "turns",
-    [
-        [turn(Role.USER, "Why is the sky blue?")],
-        [
-            turn(Role.SYSTEM, "Be brief."),
-            turn(Role.USER, "Hi\n\n  there "),
-            turn(Role.ASSISTANT, "Yes?"),
-            turn(Role.USER, ""),
-        ],
-        [turn(Role.USER, "你好 42 👋")],
-    ],
-)
-def test_real_template_equals_transformers(smollm2_path: Path, hf_smollm2: Any, turns: list[Turn]) -> None:
-    """The same ids as apply_chat_template on the same file, default system turn included."""
-    checkpoint = open_checkpoint(smollm2_path)
-    assert checkpoint.template is not None
-    messages = [{"role": item.role.value, "content": item.text} for item in turns]
-    expected = hf_smollm2.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-    assert checkpoint.template.encode(turns, today=TODAY) == expected
 
 
 def test_imitated_control_tokens_stay_text(tokenizer: Tokenizer) -> None:

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
 
 from antiphon.runtime.engine.architectures.llama import Llama
 from antiphon.runtime.engine.checkpoint import open_checkpoint
@@ -47,8 +46,10 @@ def logits(model: Llama, ids: torch.Tensor, *chunks: int) -> torch.Tensor:
 @pytest.mark.parametrize("overrides", VARIANTS.values(), ids=VARIANTS)
 def test_logits_equal_transformers(overrides: dict[str, Any], tmp_path: Path) -> None:
     """Every variant of the family we claim, over a prompt and single steps after it."""
+    from transformers import LlamaForCausalLM  # five seconds, in each process that runs tests
+
     folder = write_tiny_checkpoint(tmp_path, **overrides)
-    reference = transformers.LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    reference = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
     ids = torch.randint(0, 250, (90,), generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         expected = reference(ids[None]).logits[0]

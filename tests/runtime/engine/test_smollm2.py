@@ -1,18 +1,33 @@
 """The real model, against transformers on the same file."""
 
 import json
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from pydantic import Field
 
+from antiphon.runtime.engine.checkpoint import open_checkpoint
 from antiphon.runtime.engine.engine import Engine
 from antiphon.runtime.engine.request import Request, TokenEvent
-from antiphon.schemas.inference import Finish, FinishReason, Role, Sampling, turn
+from antiphon.runtime.engine.tokenizer import IncrementalDecoder, Tokenizer
+from antiphon.schemas.inference import Finish, FinishReason, Role, Sampling, Turn, turn
 from antiphon.schemas.message import Message
 
+TODAY = datetime(2025, 7, 4, tzinfo=UTC)
 QUESTION = [turn(Role.USER, "Why is the sky blue? Answer in one sentence.")]
+TEXTS = [
+    "Hello, world!",
+    "  leading and   inner spaces\n\n\ttabs\r\n",
+    "Numbers 1234567890 and 3.14, dates 2024-05-06.",
+    "don't we'll I'VE it's",
+    "naïve café, Привет, 你好世界, مرحبا, 👩‍👩‍👧 🎉",
+    "def f(x):\n    return x**2  # comment\n",
+    "a" * 100,
+    "",
+]
 
 
 class Review(Message):
@@ -35,6 +50,37 @@ class Plan(Message):
     items: list[Item] = Field(min_length=2, max_length=2)
     mood: str = Field(pattern=r"^(good|bad)$")
     note: str | None = Field(default=None, max_length=20)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_ids_equal_transformers(smollm2_tokenizer: Tokenizer, hf_smollm2: Any, text: str) -> None:
+    """The same ids as the pinned reference for words, digits, other scripts and code, and the text back."""
+    ids = smollm2_tokenizer.encode(text)
+    assert ids == hf_smollm2.tokenizer.encode(text, add_special_tokens=False)
+    decoder = IncrementalDecoder(smollm2_tokenizer)
+    assert "".join(decoder.push(token) for token in ids) == text
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [turn(Role.USER, "Why is the sky blue?")],
+        [
+            turn(Role.SYSTEM, "Be brief."),
+            turn(Role.USER, "Hi\n\n  there "),
+            turn(Role.ASSISTANT, "Yes?"),
+            turn(Role.USER, ""),
+        ],
+        [turn(Role.USER, "你好 42 👋")],
+    ],
+)
+def test_the_template_equals_transformers(smollm2_path: Path, hf_smollm2: Any, turns: list[Turn]) -> None:
+    """The same ids as apply_chat_template on the same file, default system turn included."""
+    checkpoint = open_checkpoint(smollm2_path)
+    assert checkpoint.template is not None
+    messages = [{"role": item.role.value, "content": item.text} for item in turns]
+    expected = hf_smollm2.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    assert checkpoint.template.encode(turns, today=TODAY) == expected
 
 
 def test_logits_agree_with_transformers(smollm2: Engine, hf_smollm2: Any) -> None:

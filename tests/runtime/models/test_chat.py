@@ -58,7 +58,11 @@ def test_a_conversation_with_tools_becomes_messages() -> None:
     assert body(request, "served-as") == {
         "model": "served-as",
         "messages": [
-            {"role": "system", "content": "Be brief."},
+            {
+                "role": "system",
+                "content": "Be brief.\n\nWhen you answer, reply with JSON that fits this schema and with nothing else: "
+                '{"type": "object"}',
+            },
             {"role": "user", "content": "Why?"},
             {"role": "assistant", "content": "Let me see.", "tool_calls": [called]},
             {"role": "tool", "tool_call_id": "c1", "content": "blue"},
@@ -78,11 +82,20 @@ def test_a_conversation_with_tools_becomes_messages() -> None:
                 "function": {"name": "search", "description": "Search.", "parameters": {"type": "object"}},
             }
         ],
-        "response_format": {
-            "type": "json_schema",
-            "json_schema": {"name": "Draft", "schema": {"type": "object"}, "strict": True},
-        },
     }
+
+
+def test_a_schema_is_forced_only_where_no_tools_stand_beside_it() -> None:
+    """Endpoints that force every reply into the schema would never call a tool; then the schema is told instead."""
+    output = OutputSchema(name="Draft", json_schema={"type": "object"})
+    request = GenerateRequest(model="m", conversation=(turn(Role.USER, "Hi"),), output=output)
+    forced = {"name": "Draft", "schema": {"type": "object"}, "strict": True}
+    assert body(request, "m")["response_format"] == {"type": "json_schema", "json_schema": forced}
+    tool = ToolSpec(name="search", description="Search.", parameters={"type": "object"})
+    sent = body(request.model_copy(update={"tools": (tool,)}), "m")
+    assert "response_format" not in sent
+    assert [message["role"] for message in sent["messages"]] == ["system", "user"]
+    assert sent["messages"][0]["content"].endswith('{"type": "object"}')
 
 
 @pytest.mark.parametrize(

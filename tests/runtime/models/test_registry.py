@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 from antiphon.runtime.bus.memory import MemoryBus
+from antiphon.runtime.engine.testing import write_tiny_encoder
 from antiphon.runtime.errors import ConfigurationError, ModelFileError, ModelUnavailable, UnknownModel
 from antiphon.runtime.models.bus import BusModel
-from antiphon.runtime.models.local import LocalModel
+from antiphon.runtime.models.embedding import EmbeddingModel
 from antiphon.runtime.models.openai import OpenAIModel
 from antiphon.runtime.models.registry import ModelRegistry
 from antiphon.runtime.models.scripted import ScriptedModel
 from antiphon.runtime.models.structured import collect
+from antiphon.runtime.models.tool_prompt import PromptedTools
 from antiphon.runtime.settings import Settings, load_settings
 from antiphon.schemas.inference import GenerateRequest
 
@@ -29,16 +31,28 @@ def settings(tmp_path: Path, **models: object) -> Settings:
 async def test_a_kind_gives_its_adapter(tmp_path: Path) -> None:
     """Swapping a model is configuration."""
     (tmp_path / "checkpoint").mkdir()
+    write_tiny_encoder(tmp_path / "encoder")
     bus = MemoryBus()
     registry = ModelRegistry(
-        settings(tmp_path, remote="http://127.0.0.1:1/v1#m", shared="bus", mine="./checkpoint"), bus=bus
+        settings(tmp_path, remote="http://127.0.0.1:1/v1#m", shared="bus", mine="./checkpoint", near="./encoder"),
+        bus=bus,
     )
-    assert registry.names == ("mine", "remote", "shared", "smollm2-135m")
+    assert registry.names == ("all-minilm-l6-v2", "mine", "near", "remote", "shared", "smollm2-135m")
     assert isinstance(await registry.get("remote"), OpenAIModel)
     assert isinstance(await registry.get("shared"), BusModel)
-    assert isinstance(await registry.get("mine"), LocalModel)
+    assert isinstance(await registry.get("near"), EmbeddingModel)
+    assert isinstance(await registry.get("mine"), PromptedTools)  # around a LocalModel, which knows no tools
     await registry.close()
     await bus.close()
+
+
+async def test_an_endpoint_without_tools_gets_them_in_its_prompt(tmp_path: Path) -> None:
+    """Where settings say that the model there calls none itself."""
+    endpoint = {"kind": "openai", "base_url": "http://127.0.0.1:1/v1", "model": "m"}
+    registry = ModelRegistry(settings(tmp_path, able=endpoint, plain={**endpoint, "tools": False}))
+    assert isinstance(await registry.get("able"), OpenAIModel)
+    assert isinstance(await registry.get("plain"), PromptedTools)
+    await registry.close()
 
 
 async def test_an_instance_is_made_once(tmp_path: Path) -> None:
@@ -61,7 +75,9 @@ async def test_instances_can_be_given(tmp_path: Path) -> None:
 async def test_an_unknown_name_says_how_to_define_it(tmp_path: Path) -> None:
     """With the names that are known."""
     registry = ModelRegistry(settings(tmp_path))
-    with pytest.raises(UnknownModel, match=r"'big' is unknown, expected one of smollm2-135m: define it in antiphon\.t"):
+    with pytest.raises(
+        UnknownModel, match=r"'big' is unknown, expected one of .*smollm2-135m: define it in antiphon\.t"
+    ):
         await registry.get("big")
 
 

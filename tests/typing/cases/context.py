@@ -83,9 +83,12 @@ async def models(ctx: Context) -> None:
     assert_type(await ctx.model.generate(str, "hi"), str)
     assert_type(await ctx.model.generate(Draft, "hi", max_tokens=20), Draft)
     assert_type(await ctx.model.using("big").generate(Draft, "hi"), Draft)
+    assert_type(await ctx.model.run(str, "hi", max_steps=2), str)
+    assert_type(await ctx.model.run(Draft, "hi", max_tokens=20), Draft)
     assert_type(await ctx.model.embed(["hi"]), Embeddings)
     await ctx.model.generate(int, "hi")  # expect-error
     await ctx.model.generate(Draft, 7)  # expect-error
+    await ctx.model.run(Draft, "hi", max_steps="two")  # expect-error
     await ctx.model.generate(Draft, "hi", temperature="hot")  # expect-error
 
 

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from antiphon.runtime.cli.common import settings
 from antiphon.runtime.client import Client, connect
+from antiphon.runtime.described import card_of
 from antiphon.runtime.errors import ConfigurationError
 from antiphon.runtime.host import Host
 from antiphon.schemas.identity import Address, InvalidName
@@ -12,7 +13,7 @@ from antiphon.schemas.node import HandlerCard
 
 
 @asynccontextmanager
-async def client_session() -> AsyncGenerator[Client, None]:
+async def connected() -> AsyncGenerator[Client, None]:
     """Connect as the settings say. Warnings go to standard error: what the command prints may be read by a program.
 
     Raises:
@@ -28,9 +29,9 @@ async def client_session() -> AsyncGenerator[Client, None]:
 
 
 @asynccontextmanager
-async def session() -> AsyncGenerator[Host, None]:
-    """As ``client_session``, for commands that only look below the client."""
-    async with client_session() as client:
+async def connected_host() -> AsyncGenerator[Host, None]:
+    """As ``connected``, for commands that only look below the client."""
+    async with connected() as client:
         yield client.host
 
 
@@ -45,8 +46,7 @@ async def find_handler(client: Client, text: str) -> tuple[Address, HandlerCard]
         address = Address.parse(text)
     except InvalidName as error:
         raise ConfigurationError(str(error)) from None
-    card = await client.host.directory.find(address.agent)
-    found = next((each for each in card.handlers if each.name == address.handler), None) if card else None
+    found = card_of(address, await client.host.directory.agents())
     if found is None:
         raise await client.host.directory.nobody(address, durable=True)
     return address, found

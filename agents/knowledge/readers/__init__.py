@@ -1,0 +1,1 @@
+"""Documents to sections, one module a format."""

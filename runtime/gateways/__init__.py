@@ -1,0 +1,1 @@
+"""Doors for those who speak another protocol: HTTP, MCP."""

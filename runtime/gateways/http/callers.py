@@ -1,0 +1,67 @@
+"""Who may come in: whoever has a token, and then under the name that the token has."""
+
+import hmac
+from collections.abc import Mapping
+
+from pydantic import SecretStr
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from antiphon.runtime.gateways.http.refusals import refused
+from antiphon.schemas.task import ErrorInfo
+
+MOST_OPEN = 512  # requests that are answered at once, streams included; one more is told to come again
+
+_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+
+
+class Callers:
+    """Lets a request through if it carries a token as ``Authorization: Bearer``, and says whose it is.
+
+    Cookies and parameters do not count. So a foreign web page can do nothing with what a browser knows, whatever name
+    it reached us by, and tokens stay out of addresses.
+    """
+
+    def __init__(self, app: ASGIApp, tokens: Mapping[str, SecretStr]) -> None:
+        self._app = app
+        self._tokens = {name: token.get_secret_value().encode() for name, token in tokens.items()}
+        self._open = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+
+        async def marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *_HEADERS]
+            await send(message)
+
+        caller = self._caller(Headers(scope=scope).get("authorization", ""))
+        if caller is None:
+            info = ErrorInfo(type="Unauthorized", message="expected the header Authorization: Bearer and a valid token")
+            await refused(401, info, {"www-authenticate": "Bearer"})(scope, receive, marked)
+        elif self._open >= MOST_OPEN:
+            info = ErrorInfo(type="Busy", message=f"{MOST_OPEN} requests are open; try again", retryable=True)
+            await refused(429, info)(scope, receive, marked)
+        else:
+            scope.setdefault("state", {})["caller"] = caller
+            self._open += 1
+            try:
+                await self._app(scope, receive, marked)
+            finally:
+                self._open -= 1
+
+    def _caller(self, authorization: str) -> str | None:
+        scheme, _, given = authorization.partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        raw = given.strip().encode("utf-8", "surrogateescape")
+        # All are compared, so that the time says nothing about which one it was like.
+        found = [name for name, token in self._tokens.items() if hmac.compare_digest(raw, token)]
+        return found[0] if found else None
+
+
+def caller_of(request: Request) -> str:
+    """The name behind the token."""
+    name: str = request.state.caller
+    return name

@@ -1,0 +1,1 @@
+"""Conversations: how they are kept, and what of them a model is shown."""
