@@ -238,7 +238,7 @@ class Context:
 
         return Model(self, self._agent.model or self._host.default_model, self._agent.tools)
 
-    def tool(self, tool: Tool[P, T], *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
+    def tool(self, tool: Tool[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
         """Run a tool of this agent.
 
         A tool that declares ``idempotency_key: str = ""`` is given one; see ``run``. One with ``approve`` waits

@@ -6,7 +6,7 @@ has the class validates anyway.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 _TYPES: Mapping[str, Callable[[Any], bool]] = {
@@ -52,7 +52,10 @@ _SAYS_NOTHING = {"$schema", "$comment", "title", "description", "default", "exam
 
 def problems(schema: Mapping[str, Any], value: Any) -> list[str]:
     """What is wrong with ``value``, each as ``amount: expected integer, found "ten"``; empty if it fits."""
-    return list(_problems(schema, value, "", schema.get("$defs", {})))
+    try:
+        return list(_Check(schema.get("$defs", {})).problems(schema, value, ""))
+    except RecursionError:  # of a value that is nested some hundred times, or a schema that refers to itself
+        return ["body: expected something that is not nested so deeply"]
 
 
 def unchecked(schema: Mapping[str, Any]) -> list[str]:
@@ -70,50 +73,74 @@ def unchecked(schema: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _problems(schema: Mapping[str, Any], value: Any, at: str, defs: Mapping[str, Any]) -> Iterator[str]:
-    reference = schema.get("$ref")
-    if reference is not None:
-        yield from _problems(defs.get(reference.rpartition("/")[2], {}), value, at, defs)
-    options = schema.get("anyOf") or schema.get("oneOf")
-    if options and all(any(_problems(option, value, at, defs)) for option in options):
-        # The reasons of the option that fits best say more than all of them.
-        yield from min((list(_problems(option, value, at, defs)) for option in options), key=len)
-        return
-    expected = schema.get("type", ())
-    types = [found for found in ((expected,) if isinstance(expected, str) else expected) if found in _TYPES]
-    if types and not any(_TYPES[found](value) for found in types):
-        yield f"{at or 'body'}: expected {' or '.join(types)}, found {_shown(value)}"
-        return
-    if "const" in schema and value != schema["const"]:
-        yield f"{at or 'body'}: expected {_shown(schema['const'])}, found {_shown(value)}"
-    if "enum" in schema and value not in schema["enum"]:
-        yield f"{at or 'body'}: expected one of {_shown(schema['enum'])}, found {_shown(value)}"
-    for keyword, (kind, text, fits) in _LIMITS.items():
-        if keyword in schema and _TYPES[kind](value) and not fits(value, schema[keyword]):
-            yield f"{at or 'body'}: expected {text.format(schema[keyword])}, found {_shown(value)}"
-    if isinstance(value, dict):
-        yield from _object(schema, value, at, defs)
-    elif isinstance(value, list):
-        fixed = schema.get("prefixItems", ())
-        for index, item in enumerate(value):
-            inner = fixed[index] if index < len(fixed) else schema.get("items", {})
-            if isinstance(inner, dict):
-                yield from _problems(inner, item, _join(at, str(index)), defs)
+class _Check:
+    """One check, and what it has found out about unions.
 
+    Each option of a union is tried once at each place: schemas that refer to themselves, such as that of a tree, would
+    otherwise take time that doubles with each level.
+    """
 
-def _object(schema: Mapping[str, Any], value: dict[str, Any], at: str, defs: Mapping[str, Any]) -> Iterator[str]:
-    known = schema.get("properties", {})
-    for name in schema.get("required", ()):
-        if name not in value:
-            yield f"{_join(at, name)}: required, not there"
-    others = schema.get("additionalProperties", True)
-    for name, item in value.items():
-        if name in known:
-            yield from _problems(known[name], item, _join(at, name), defs)
-        elif others is False:
-            yield f"{_join(at, name)}: unknown, expected one of {', '.join(known) or 'none'}"
-        elif isinstance(others, dict):
-            yield from _problems(others, item, _join(at, name), defs)
+    def __init__(self, defs: Mapping[str, Any]) -> None:
+        self._defs = defs
+        self._tried: dict[tuple[int, int, str], list[list[str]]] = {}
+
+    def problems(self, schema: Any, value: Any, at: str) -> Iterator[str]:
+        if not isinstance(schema, Mapping):  # JSON Schema has true for anything and false for nothing
+            if schema is False:
+                yield f"{at or 'body'}: nothing may be there, found {_shown(value)}"
+            return
+        reference = schema.get("$ref")
+        if reference is not None:
+            yield from self.problems(self._defs.get(reference.rpartition("/")[2], {}), value, at)
+        options = schema.get("anyOf") or schema.get("oneOf")
+        if options:
+            tried = self._options(options, value, at)
+            if all(tried):
+                yield from min(tried, key=len)  # the reasons of the option that fits best say more than all of them
+                return
+        expected = schema.get("type", ())
+        types = [found for found in ((expected,) if isinstance(expected, str) else expected) if found in _TYPES]
+        if types and not any(_TYPES[found](value) for found in types):
+            yield f"{at or 'body'}: expected {' or '.join(types)}, found {_shown(value)}"
+            return
+        if "const" in schema and value != schema["const"]:
+            yield f"{at or 'body'}: expected {_shown(schema['const'])}, found {_shown(value)}"
+        if "enum" in schema and value not in schema["enum"]:
+            yield f"{at or 'body'}: expected one of {_shown(schema['enum'])}, found {_shown(value)}"
+        for keyword, (kind, text, fits) in _LIMITS.items():
+            if keyword in schema and _TYPES[kind](value) and not fits(value, schema[keyword]):
+                yield f"{at or 'body'}: expected {text.format(schema[keyword])}, found {_shown(value)}"
+        if isinstance(value, dict):
+            yield from self._object(schema, value, at)
+        elif isinstance(value, list):
+            fixed = schema.get("prefixItems", ())
+            for index, item in enumerate(value):
+                inner = fixed[index] if index < len(fixed) else schema.get("items", True)
+                yield from self.problems(inner, item, _join(at, str(index)))
+
+    def _options(self, options: Sequence[Any], value: Any, at: str) -> list[list[str]]:
+        """What is wrong with ``value`` by each option."""
+        if not isinstance(value, dict | list):
+            return [list(self.problems(option, value, at)) for option in options]
+        place = (id(options), id(value), at)  # both live as long as the check
+        found = self._tried.get(place)
+        if found is None:
+            found = self._tried[place] = [list(self.problems(option, value, at)) for option in options]
+        return found
+
+    def _object(self, schema: Mapping[str, Any], value: dict[str, Any], at: str) -> Iterator[str]:
+        known = schema.get("properties", {})
+        for name in schema.get("required", ()):
+            if name not in value:
+                yield f"{_join(at, name)}: required, not there"
+        others = schema.get("additionalProperties", True)
+        for name, item in value.items():
+            if name in known:
+                yield from self.problems(known[name], item, _join(at, name))
+            elif others is False:
+                yield f"{_join(at, name)}: unknown, expected one of {', '.join(known) or 'none'}"
+            else:
+                yield from self.problems(others, item, _join(at, name))
 
 
 def _matches(pattern: str, value: str) -> bool:

@@ -35,6 +35,13 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=Message)
 Prompt = str | Sequence[Turn]
 
+# Two calls that differ in these alone are the same. A server elsewhere may describe its tools anew at any time, which
+# must not part a task from its journal.
+_NOT_ITS_IDENTITY: Any = {
+    **dict.fromkeys(("run", "task", "priority", "deadline_unix_ms"), True),
+    "tools": {"__all__": {"description", "parameters"}},
+}
+
 
 class Conversation(Protocol):
     """What a session is to a model: the turns before this one, and a place for what is said now."""
@@ -256,7 +263,7 @@ def model_operation(
     operation = ctx.operation(
         OperationKind.MODEL,
         request.model,
-        request.model_dump_json(exclude={"run", "task", "priority", "deadline_unix_ms"}).encode(),
+        request.model_dump_json(exclude=_NOT_ITS_IDENTITY).encode(),
         effect=Effect.PURE if repeatable else Effect.READ,
         request=ModelCall(request=request, show=show),
         path=path,

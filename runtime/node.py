@@ -206,12 +206,17 @@ class Node:
         log.info("node_draining", node=host.node, running=len(self._running))
         for service in self._services:
             await service.stop()
-        for asks in self._asks:
-            await asks.stop()
         for worker in self._workers:
             await worker.stop_pulling()
-        if not await self._running.wait_idle(self._drain_s):
-            self._running.stop_all(NodeStopping(f"node {host.node} is stopping; another one takes over"))
+        reason = NodeStopping(f"node {host.node} is stopping; another one takes over")
+        until_s = host.clock.monotonic_s() + self._drain_s
+        # Durable work that still runs may ask agents that nobody else has: they answer until it has ended.
+        if not await self._running.wait_idle(self._drain_s, durable=True):
+            self._running.stop_all(reason)
+        for asks in self._asks:
+            await asks.stop()
+        if not await self._running.wait_idle(max(0.0, until_s - host.clock.monotonic_s())):
+            self._running.stop_all(reason)
         for worker in self._workers:
             await worker.stop()
         for asks in self._asks:

@@ -24,18 +24,20 @@ class Listing:
 def list_files(paths: Sequence[str]) -> Listing:
     """The files that ``paths`` name: a folder stands for all in it that has a suffix we read, hidden ones left out.
 
-    A path where nothing is stays in the list: reading it says so.
+    A path where nothing is stays in the list: reading it says so. So does a name that is no UTF-8, as good as it can be
+    written.
 
     Raises:
         DocumentTooLarge: more than MAX_FILES.
+        UnreadableDocument: a folder that cannot be searched: what is in it must not count as gone.
     """
     files: dict[str, None] = {}
     folders: list[str] = []
     for path in (Path(path).expanduser().resolve() for path in paths):
         if path.is_dir():
-            folders.append(str(path))
+            folders.append(_written(path))
         for file in _below(path) if path.is_dir() else [path]:
-            files[str(file)] = None
+            files[_written(file)] = None
             if len(files) > MAX_FILES:
                 raise DocumentTooLarge(
                     f"{path}: found more than {MAX_FILES} documents, the most of one ingest: take in parts of it"
@@ -68,9 +70,20 @@ def check_size(source: str, size: int) -> None:
         )
 
 
+def _written(path: Path) -> str:
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
 def _below(folder: Path) -> Iterator[Path]:
-    for where, folders, files in os.walk(folder):
+    for where, folders, files in os.walk(folder, onerror=_refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in files:
             if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
                 yield Path(where, name)
+
+
+def _refuse(error: OSError) -> None:
+    raise UnreadableDocument(
+        f"{error.filename}: this folder cannot be searched ({error.strerror}): make it readable, or name others",
+        source=str(error.filename),
+    ) from error

@@ -103,9 +103,17 @@ def text_of(name: str, content: bytes, format: Format) -> str:
         raise UnreadableDocument(
             f"{name}: says it is in {encoding!r}, which is no known encoding", source=name
         ) from None
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
+        at = f"{error.reason} at byte {error.start}" if isinstance(error, UnicodeDecodeError) else str(error)
         raise UnreadableDocument(
-            f"{name}: is not {encoding or 'UTF-8'} ({error.reason} at byte {error.start}): convert it to UTF-8",
-            source=name,
+            f"{name}: is not {encoding or 'UTF-8'} ({at}): convert it to UTF-8", source=name
         ) from None
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return whole_characters(text).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def whole_characters(text: str) -> str:
+    """Halves of characters (UTF-16's surrogates), which no UTF-8 has, put together, or replaced where one is alone.
+
+    Texts of PDFs have them, and some encodings can write them.
+    """
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

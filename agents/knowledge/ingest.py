@@ -38,7 +38,7 @@ async def ingest(library: Library, add: Handler[AddPart, PartAdded], request: In
     """Take in what ``request`` names, document by document; one that is refused keeps no other out.
 
     Raises:
-        DocumentTooLarge: the paths hold more documents than one ingest takes.
+        DocumentTooLarge, UnreadableDocument: the paths hold too many documents, or a folder that cannot be searched.
         LibraryUnavailable, ModelError: nothing can be taken in now.
     """
 

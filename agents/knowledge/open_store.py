@@ -17,7 +17,7 @@ def open_store(settings: Settings, *, tenant: str, agent: str, model: str) -> St
     Raises:
         MissingExtra: a server is set, and the packages to reach it are not installed.
     """
-    name = f"{tenant}-{agent}-{model}"
+    name = f"{tenant}.{agent}.{model}"  # no tenant and no agent has a dot: two of them never make the same name
     if settings.knowledge_url is None:
         return SqliteStore(settings.home / "knowledge" / f"{name}.db")
     try:

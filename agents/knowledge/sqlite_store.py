@@ -80,7 +80,9 @@ class SqliteStore:
         """See Store."""
 
         def write(db: "apsw.Connection") -> None:
-            self._make_vectors(db, len(chunks[0][1]))
+            width = len(chunks[0][1])
+            if not self._has_vectors(db, width):  # made with the first of them, which says how wide they are
+                db.execute(f"CREATE VIRTUAL TABLE vectors USING vec0 (embedding float[{width}] distance_metric=cosine)")
             for chunk, vector in chunks:
                 row = (chunk.id, chunk.source, json.dumps(chunk.heading), chunk.text, chunk.first_line, chunk.last_line)
                 added = db.execute(
@@ -121,7 +123,7 @@ class SqliteStore:
 
         def read(db: "apsw.Connection") -> Found:
             near: list[Any] = []
-            if self._width(db) is not None:
+            if self._has_vectors(db, len(vector)):
                 query = "SELECT rowid FROM vectors WHERE embedding MATCH ? AND k = ? ORDER BY distance"
                 near = [number for (number,) in db.execute(query, (_packed(vector), limit))]
             query = "SELECT rowid FROM words WHERE words MATCH ? ORDER BY bm25(words) LIMIT ?"
@@ -179,21 +181,16 @@ class SqliteStore:
             if db is not None:
                 db.close()  # rolls back what was not committed
 
-    def _make_vectors(self, db: "apsw.Connection", width: int) -> None:
-        """The table of vectors is made with the first of them, which says how wide they are."""
-        found = self._width(db)
-        if found is None:
-            db.execute(f"CREATE VIRTUAL TABLE vectors USING vec0 (embedding float[{width}] distance_metric=cosine)")
-        elif found != width:
-            raise ConfigurationError(
-                f"the library {self._path} has vectors of {found} numbers and was given some of {width}: another model "
-                "has taken the name of the one it was made with; give it a name of its own, or remove the file"
-            )
-
-    def _width(self, db: "apsw.Connection") -> int | None:
+    def _has_vectors(self, db: "apsw.Connection", width: int) -> bool:
+        """Whether there are any. Raises ConfigurationError if they have another width."""
         made = db.execute("SELECT sql FROM sqlite_schema WHERE name = 'vectors'").get
         found = re.search(r"float\[(\d+)\]", str(made))
-        return int(found[1]) if found else None
+        if found is not None and int(found[1]) != width:
+            raise ConfigurationError(
+                f"the library {self._path} has vectors of {found[1]} numbers and was given some of {width}: another "
+                "model has taken the name of the one it was made with; give it a name of its own, or remove the file"
+            )
+        return found is not None
 
 
 def _chunk(row: Sequence[Any]) -> Chunk:

@@ -12,6 +12,7 @@ from antiphon.runtime.directory import Directory
 from antiphon.runtime.errors import AntiphonError, BusUnavailable, MessageError
 from antiphon.runtime.settings import Settings
 from antiphon.runtime.telemetry.codec import decode
+from antiphon.runtime.urls import without_secrets
 from antiphon.schemas import subjects
 
 NAME: Final = "doctor"
@@ -22,7 +23,9 @@ FAIL_SKEW_S: Final = 10.0  # a lease in the directory
 async def bus(settings: Settings, clock: Clock) -> Sequence[Verdict]:
     """Server, JetStream and clocks, over one connection; an embedded server that does not run is started for it."""
     token = settings.nats_token.get_secret_value() if settings.nats_token is not None else None
-    where = settings.nats_url or f"embedded in {settings.home}"
+    where = f"embedded in {settings.home}"
+    if settings.nats_url is not None:
+        where = ",".join(map(without_secrets, settings.nats_url.split(",")))
     try:
         connection = await open_bus(settings.nats_url, token, settings.home, NAME, settings.durability)
     except AntiphonError as error:

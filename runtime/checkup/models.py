@@ -14,6 +14,7 @@ from antiphon.runtime.models.registry import ModelRegistry
 from antiphon.runtime.models.setting import BusSetting, OpenAISetting
 from antiphon.runtime.models.structured import collect
 from antiphon.runtime.settings import Settings
+from antiphon.runtime.urls import without_secrets
 from antiphon.schemas.inference import GenerateRequest, Role, Sampling, turn
 
 HOSTED_S: Final = 10.0  # for the list of an endpoint that may be far away
@@ -50,14 +51,15 @@ async def _listed(setting: OpenAISetting, settings: Settings) -> str:
     )
     environ = {place.key_env: key.get_secret_value()} if place.key_env and key is not None else {}
     answer = (await look([place], environ, timeout_s=HOSTED_S))[0]
+    where = without_secrets(setting.base_url)
     if setting.model in answer.listed or f"{setting.model}:latest" in answer.listed:  # Ollama's short form
-        return f"{setting.base_url} has {setting.model}"
+        return f"{where} has {setting.model}"
     if answer.listed:
         shown = ", ".join(answer.listed[:_SHOWN]) + (", …" if len(answer.listed) > _SHOWN else "")
-        raise UnknownModel(f"{setting.base_url} has no model {setting.model!r} (it has {shown}): pull or name another")
+        raise UnknownModel(f"{where} has no model {setting.model!r} (it has {shown}): pull or name another")
     if answer.problem.startswith("answers with status"):
-        return f"{setting.base_url} answers but does not list its models; --deep asks for a token"
-    raise ModelUnavailable(f"{setting.base_url}: {answer.problem}; is it running, and is the key right?")
+        return f"{where} answers but does not list its models; --deep asks for a token"
+    raise ModelUnavailable(f"{where}: {answer.problem}; is it running, and is the key right?")
 
 
 async def _described(instance: ModelInstance) -> str:

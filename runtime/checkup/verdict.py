@@ -8,11 +8,14 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from antiphon.runtime.errors import AntiphonError
 
 T = TypeVar("T")
+# For the threads of a check that has answered. Python's exit stops a thread where it is, and one that is just freeing
+# a model's tensors then aborts the process (pthread_exit through C++), as two of six doctors did.
+_END_S: Final = 2.0
 
 
 class Status(StrEnum):
@@ -49,12 +52,13 @@ def examine(checks: Sequence[Check]) -> Iterator[Verdict]:
     Each has a thread and an event loop of its own, so that one that hangs, swallows its cancellation or blocks its
     loop holds up nobody: it is left behind, and the process can end without it.
     """
-    begun = [(check, _begin(check)) for check in checks]
+    begun = [(check, *_begin(check)) for check in checks]
     start_s = time.monotonic()
-    for check, answers in begun:
+    for check, answers, thread in begun:
         left_s = max(0.0, start_s + check.deadline_s - time.monotonic())
         try:
             yield from answers.get(timeout=left_s)
+            thread.join(_END_S)
         except queue.Empty:
             yield Verdict(
                 name=check.name,
@@ -64,23 +68,33 @@ def examine(checks: Sequence[Check]) -> Iterator[Verdict]:
             )
 
 
-def _begin(check: Check) -> "queue.SimpleQueue[Sequence[Verdict]]":
+def _begin(check: Check) -> "tuple[queue.SimpleQueue[Sequence[Verdict]], threading.Thread]":
     answers: queue.SimpleQueue[Sequence[Verdict]] = queue.SimpleQueue()
+    jobs = _LeftBehind()
 
     async def work() -> None:
-        asyncio.get_running_loop().set_default_executor(_LeftBehind())
+        asyncio.get_running_loop().set_default_executor(jobs)
         try:
             answers.put(await check.look())
         except Exception as error:  # whatever a dependency raises is what the check was made for
             found = error.message if isinstance(error, AntiphonError) else f"{type(error).__name__}: {error}"
             answers.put([Verdict(name=check.name, status=check.otherwise, found=found)])
 
-    threading.Thread(target=lambda: asyncio.run(work()), name=f"check-{check.name}", daemon=True).start()
-    return answers
+    def begin() -> None:
+        asyncio.run(work())
+        jobs.join()
+
+    thread = threading.Thread(target=begin, name=f"check-{check.name}", daemon=True)
+    thread.start()
+    return answers, thread
 
 
 class _LeftBehind(ThreadPoolExecutor):
     """A daemon thread for each job: Python waits at its exit for those of the standard pool (a name looked up, say)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._begun: list[threading.Thread] = []
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
         """Begin at once."""
@@ -92,5 +106,12 @@ class _LeftBehind(ThreadPoolExecutor):
             except BaseException as error:
                 future.set_exception(error)
 
-        threading.Thread(target=work, daemon=True).start()
+        thread = threading.Thread(target=work, daemon=True)
+        self._begun.append(thread)
+        thread.start()
         return future
+
+    def join(self) -> None:
+        """Wait for all jobs."""
+        for thread in self._begun:
+            thread.join()

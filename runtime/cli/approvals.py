@@ -47,21 +47,7 @@ def list_approvals(
     if not found:
         typer.echo("nothing waits for an answer", err=True)
         return
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    for name in ("id", "asked", "by", "of", "until", "state"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("proposal", overflow="ellipsis", no_wrap=True)
-    for approval in found:
-        table.add_row(
-            approval.id[:_SHORT],
-            f"{duration(max(0, now_ms - approval.asked_unix_ms) / 1000)} ago",
-            f"{approval.agent}.{approval.handler}",
-            Text(approval.to or "anybody"),
-            _until(approval, now_ms),
-            Text(approval.state.value, _STYLES[approval.state]),
-            Text(f"{approval.proposal_type} {json.dumps(approval.proposal, ensure_ascii=False)}"),
-        )
-    Console().print(table)
+    Console().print(listed(found, now_ms))
 
 
 @app.command("show")
@@ -86,15 +72,15 @@ def show(id: str = ID, as_json: bool = AS_JSON) -> None:
         "asked": moment(found.asked_unix_ms),
         "until": moment(found.until_unix_ms) if found.until_unix_ms is not None else "no end",
         "state": found.state.value,
-        found.proposal_type: json.dumps(found.proposal, indent=2, ensure_ascii=False),
+        found.proposal_type: as_seen(found.proposal, indent=2),
     }
     if found.answered_unix_ms is not None:
         rows["answered"] = f"{moment(found.answered_unix_ms)}{found.answered_by and f' by {found.answered_by}'}"
         rows["comment"] = found.comment
     if found.decision is not None and found.decision != found.proposal:
-        rows["edited"] = json.dumps(found.decision, indent=2, ensure_ascii=False)
+        rows["edited"] = as_seen(found.decision, indent=2)
     if found.json_schema and found.state is ApprovalState.OPEN:
-        rows["shape"] = json.dumps(found.json_schema, indent=2, ensure_ascii=False)
+        rows["shape"] = as_seen(found.json_schema, indent=2)
     for name, value in rows.items():
         if value:
             table.add_row(name, Text(value))
@@ -126,6 +112,32 @@ def answer(
     typer.echo(
         found.model_dump_json() if as_json else f"{found.state} by {found.answered_by}: task {found.task} goes on"
     )
+
+
+def listed(found: list[Approval], now_ms: int) -> Table:
+    """A line for each, with its id whole however narrow the terminal is: ``answer`` takes it."""
+    table = Table(box=None, header_style="dim", pad_edge=False, expand=True)
+    table.add_column("id", no_wrap=True, min_width=_SHORT)
+    for name in ("asked", "by", "of", "until", "state"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("proposal", no_wrap=True, overflow="ellipsis", ratio=1, min_width=12)
+    for approval in found:
+        table.add_row(
+            approval.id[:_SHORT],
+            f"{duration(max(0, now_ms - approval.asked_unix_ms) / 1000)} ago",
+            f"{approval.agent}.{approval.handler}",
+            Text(approval.to or "anybody"),
+            _until(approval, now_ms),
+            Text(approval.state.value, _STYLES[approval.state]),
+            Text(f"{approval.proposal_type} {as_seen(approval.proposal)}"),
+        )
+    return table
+
+
+def as_seen(value: object, *, indent: int | None = None) -> str:
+    """As JSON, with escapes for characters that a terminal would obey or hide: a person must see what they approve."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return "".join(sign if sign.isprintable() or sign == "\n" else json.dumps(sign)[1:-1] for sign in text)
 
 
 async def _one(approvals: Approvals, prefix: str) -> Approval:

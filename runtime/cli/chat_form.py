@@ -77,6 +77,10 @@ def _text_field(
         return USUAL
     if len(texts) == 1:
         return texts[0]
+    if not any(_is_text(properties, name) for name in properties):
+        raise ConfigurationError(
+            f"{card.input.name} of {address} has no text field for what is typed: use `antiphon submit` for its message"
+        )
     raise ConfigurationError(
         f"which field of {card.input.name} takes what is typed to {address}? Say --field NAME; "
         f"its required text fields: {', '.join(texts) or 'none'}"

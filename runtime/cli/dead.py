@@ -48,11 +48,11 @@ def list_letters(
     if not rows:
         typer.echo("no dead letters", err=True)
         return
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    table.add_column("number", justify="right", no_wrap=True)
+    table = Table(box=None, header_style="dim", pad_edge=False, expand=True)
+    table.add_column("number", justify="right", no_wrap=True, min_width=6)
     for name in ("agent", "task", "attempts", "age"):
         table.add_column(name, no_wrap=True)
-    table.add_column("reason", overflow="ellipsis", no_wrap=True)
+    table.add_column("reason", no_wrap=True, overflow="ellipsis", ratio=1, min_width=12)
     for row in rows:
         table.add_row(
             str(row["number"]),

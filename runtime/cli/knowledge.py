@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from antiphon.runtime.agent import Handler, remote
+from antiphon.runtime.cli.chat_output import printable
 from antiphon.runtime.cli.common import run, settings
 from antiphon.runtime.cli.connection import connected
 from antiphon.runtime.cli.models import pull_shown
 from antiphon.runtime.client import Client, Done
+from antiphon.runtime.delivery.payload import problems
+from antiphon.runtime.errors import InvalidMessage
 from antiphon.runtime.loader import load_system
 from antiphon.runtime.models.setting import LocalSetting
 from antiphon.schemas import task
@@ -42,22 +46,31 @@ def ingest(
     async def work() -> Any:
         async with _handlers(agent) as (client, handler):
             take = handler("ingest")
-            message = take.input(paths=absolute)
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            events = client.stream(take, _message(take, paths=absolute))
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+            )
             with Progress(*columns, console=Console(stderr=True)) as bar:
                 row = bar.add_task("reading", total=None)
-                async for event in client.stream(take, message):
-                    if isinstance(event, task.Progress):
-                        _show(bar, row, event.value)
-                    elif isinstance(event, Done):
-                        return event.value
+                try:
+                    async for event in events:
+                        if isinstance(event, task.Progress):
+                            _show(bar, row, event.value)
+                        elif isinstance(event, Done):
+                            return event.value
+                except asyncio.CancelledError:  # Ctrl-C: what was taken in stays, the rest is for another ingest
+                    await client.cancel(events.task)
+                    raise
 
     found = run(work(), as_json=as_json)
     if as_json:
         typer.echo(found.model_dump_json())
     else:
         for each in found.refused:
-            typer.echo(f"{each.error.type}: {each.error.message}", err=True)
+            typer.echo(printable(f"{each.error.type}: {each.error.message}"), err=True)
         counts = (
             f"{found.added} taken in, {found.unchanged} unchanged, {found.removed} gone, {len(found.refused)} refused"
         )
@@ -81,8 +94,8 @@ def search(
     for number, passage in enumerate(found.passages, start=1):
         lines = f":{passage.first_line}-{passage.last_line}" if passage.first_line else ""
         heading = " > ".join(passage.heading)
-        typer.secho(f"{number}. {passage.source}{lines}  {heading}", bold=True)
-        typer.echo(passage.text + "\n")
+        typer.secho(printable(f"{number}. {passage.source}{lines}  {heading}"), bold=True)
+        typer.echo(printable(passage.text) + "\n")
 
 
 @app.command("list")
@@ -94,7 +107,7 @@ def list_sources(agent: str = AGENT, as_json: bool = AS_JSON) -> None:
         return
     for each in found.sources:  # no table: it would cut long names, and ``remove`` takes them whole
         when = datetime.fromtimestamp(each.added_unix_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
-        typer.echo(f"{when}  {each.passages:>6}  {each.source}")
+        typer.echo(f"{when}  {each.passages:>6}  {printable(each.source)}")
 
 
 @app.command("remove")
@@ -106,6 +119,8 @@ def remove(
     """Forget documents. The files stay; status 1 if the library had none of them."""
     found = _asked("remove", agent, as_json, sources=tuple(sources))
     typer.echo(json.dumps({"sources": found.sources}) if as_json else f"{len(found.sources)} forgotten")
+    for each in sorted(set(sources) - set(found.sources)):
+        typer.echo(printable(f"the library has no {each}: `antiphon knowledge list` shows its names, whole"), err=True)
     if not found.sources:
         raise typer.Exit(1)
 
@@ -114,9 +129,17 @@ def _asked(name: str, agent: str, as_json: bool, **fields: Any) -> Any:
     async def work() -> Any:
         async with _handlers(agent) as (client, handler):
             found = handler(name)
-            return await client.ask(found, found.input(**fields))
+            return await client.ask(found, _message(found, **fields))
 
     return run(work(), as_json=as_json)
+
+
+def _message(handler: Handler[Any, Any], **fields: Any) -> Any:
+    """The handler's message. Raises InvalidMessage: an option does not fit."""
+    try:
+        return handler.input(**fields)
+    except ValidationError as error:
+        raise InvalidMessage(f"{handler.address}: {problems(error)}") from None
 
 
 @asynccontextmanager
@@ -158,4 +181,4 @@ async def _pull_model() -> None:
 
 def _show(bar: Progress, row: TaskID, progress: dict[str, Any]) -> None:
     name = Path(progress["source"]).name
-    bar.update(row, description=name, completed=progress["done"], total=progress["total"])
+    bar.update(row, description=printable(name), completed=progress["done"], total=progress["total"])

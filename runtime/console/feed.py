@@ -104,7 +104,8 @@ class LiveFeed:
             yield "retry: 2000\n\n"
             while True:
                 try:
-                    event = await asyncio.wait_for(reader.get(), self._heartbeat_s)
+                    async with asyncio.timeout(self._heartbeat_s):
+                        event = await reader.get()
                 except TimeoutError:
                     yield ": still here\n\n"
                     continue

@@ -122,4 +122,5 @@ class Alarms:
             # At least what the clock is read in: a shorter wait might end before it has moved.
             left_s = IDLE_S if not self._heap else max(0.001, self._heap[0][0] / 1000 - self._clock.unix_ns() / 1e9)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), min(left_s, IDLE_S))
+                async with asyncio.timeout(min(left_s, IDLE_S)):
+                    await self._changed.wait()

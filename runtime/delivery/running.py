@@ -43,7 +43,7 @@ class Running:
         self._clock = clock
         self._runs: dict[Run, None] = {}  # in order: a set of objects has another order in every run
         self._timed = asyncio.Event()  # some run has, or had, a deadline
-        self._idle: asyncio.Future[None] | None = None
+        self._left: asyncio.Future[None] | None = None  # done when the next handler has ended
         self._stopping: AntiphonError | None = None
         self._ended: dict[str, None] = {}
 
@@ -69,8 +69,8 @@ class Running:
         """The handler has ended."""
         run.ended = True
         self._runs.pop(run, None)
-        if not self._runs and self._idle is not None and not self._idle.done():
-            self._idle.set_result(None)
+        if self._left is not None and not self._left.done():
+            self._left.set_result(None)
 
     def cancel(self, task: str) -> list[str]:
         """Stop the handlers of a durable task that has ended, and of its children; the tasks that were stopped.
@@ -118,14 +118,13 @@ class Running:
                 if now_ms >= run.deadline_unix_ms:
                     run.stop(DeadlineExceeded("the deadline passed while the handler ran; allow more time"))
 
-    async def wait_idle(self, timeout_s: float) -> bool:
-        """Whether all handlers ended by themselves within ``timeout_s``."""
-        if not self._runs:
-            return True
-        self._idle = asyncio.get_running_loop().create_future()
+    async def wait_idle(self, timeout_s: float, *, durable: bool = False) -> bool:
+        """Whether all handlers, or all of ``durable`` work, ended by themselves within ``timeout_s``."""
         try:
             async with asyncio.timeout(timeout_s):
-                await self._idle
+                while any(run.task or not durable for run in self._runs):
+                    self._left = asyncio.get_running_loop().create_future()
+                    await self._left
         except TimeoutError:
             return False
         return True

@@ -19,6 +19,7 @@ from antiphon.runtime.errors import ConfigurationError
 from antiphon.runtime.models.pull import folder_of
 from antiphon.runtime.models.setting import LocalSetting, ModelSetting, OpenAISetting
 from antiphon.runtime.settings import BUILT_IN_MODEL
+from antiphon.runtime.urls import without_secrets
 
 ASK_S: Final = 1.5  # for one endpoint, everything included; a server on this machine answers in milliseconds
 _MOST_BYTES: Final = 1 << 20  # of a list of models: a hosted one with 500 has a quarter of that
@@ -127,7 +128,7 @@ def offers(answers: Sequence[Answer], *, engine: bool) -> list[Offer]:
     for answer in answers:
         place = answer.endpoint
         for model in answer.models[:_MOST_MODELS]:
-            where = place.base_url + (f", key from {place.key_env}" if place.key_env else "")
+            where = without_secrets(place.base_url) + (f", key from {place.key_env}" if place.key_env else "")
             setting = OpenAISetting(base_url=place.base_url, model=model, api_key_env=place.key_env)
             offer = Offer(label=f"{place.provider}/{model}", where=where, setting=setting)
             (here if place.is_local or place.key_env is None else away).append(offer)
@@ -192,6 +193,8 @@ async def _ask(place: Endpoint, environ: Mapping[str, str], timeout_s: float) ->
         return Answer(endpoint=place, problem="nobody there")
     except (httpx.HTTPError, httpx.InvalidURL, TimeoutError):
         return Answer(endpoint=place, problem=f"no answer in {timeout_s:g} s, or not of a model server")
+    except OSError as error:  # of the certificates that a variable names, above all
+        return Answer(endpoint=place, problem=f"cannot be asked: {error.strerror or error}")
     except (ValueError, RecursionError):  # of the JSON too, whatever is wrong with it
         return Answer(endpoint=place, problem="another kind of server")
     models = tuple(name for name, generates in found.items() if generates)

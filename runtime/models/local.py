@@ -182,7 +182,8 @@ class LocalModel:
         if deadline is not None:
             left_s = max(0.0, deadline / 1e3 - self._clock.unix_ns() / 1e9)
             with suppress(TimeoutError):
-                return await asyncio.wait_for(job.items.get(), left_s)
+                async with asyncio.timeout(left_s):
+                    return await job.items.get()
             if self._withdraw(job):
                 waited_s = self._clock.monotonic_s() - job.entered_s
                 return Finish(

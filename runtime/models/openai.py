@@ -1,7 +1,6 @@
 """A model behind an OpenAI-compatible HTTP endpoint: OpenAI, vLLM, Ollama, llama.cpp and many others."""
 
 import json
-import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +13,7 @@ from antiphon.runtime.models.chat import Completion, body, vectors
 from antiphon.runtime.models.refusal import refusal
 from antiphon.runtime.models.sse import EventParser, EventTooLong
 from antiphon.runtime.models.wait import Waits
+from antiphon.runtime.urls import without_secrets
 from antiphon.schemas.inference import Capabilities, Chunk, Embeddings, EmbedRequest, FinishReason, GenerateRequest
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class OpenAIModel:
         clock: Clock | None = None,
     ) -> None:
         self._base_url = base_url.rstrip("/")
-        self._where = re.sub(r"//[^/@]*@", "//", self._base_url)  # for messages: without credentials
+        self._where = without_secrets(self._base_url)  # for messages
         self._model = model
         self._key = api_key
         self._timeout_s = timeout_s

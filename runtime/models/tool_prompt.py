@@ -214,11 +214,12 @@ def _form(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _blank(schema: Any) -> Any:
-    if not isinstance(schema, dict) or schema.get("type") not in _SIMPLE:
+    kind = schema.get("type") if isinstance(schema, dict) else None
+    if not isinstance(kind, str) or kind not in _SIMPLE:  # a list of types is as good as its schema
         return schema
     if "enum" in schema:
         return " or ".join(map(str, schema["enum"]))
-    return schema.get("description") or _SIMPLE[schema["type"]]
+    return schema.get("description") or _SIMPLE[kind]
 
 
 def _compact(value: object) -> str:

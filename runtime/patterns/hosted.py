@@ -47,6 +47,9 @@ class Desk:
             except Exception as error:
                 if not answer.done():
                     answer.set_exception(error)
+            except BaseException:  # the handler is stopped, and nobody would answer any more
+                answer.cancel()
+                raise
             else:
                 if not answer.done():
                     answer.set_result(value)

@@ -85,7 +85,8 @@ class Schedules:
                     log.warning("schedule_not_fired", schedule=held.schedule.name, error=error.message)
                     wait_s = min(wait_s, RETRY_S)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), wait_s)
+                async with asyncio.timeout(wait_s):
+                    await self._changed.wait()
 
     async def _do(self, held: _Held) -> None:
         """Fire or pass over what has come, and note it. Raises AntiphonError for what is worth another try."""

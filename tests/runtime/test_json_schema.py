@@ -107,3 +107,46 @@ def test_keywords_that_are_not_checked_are_named(schema: dict[str, Any], found: 
 def test_what_pydantic_writes_is_checked_whole() -> None:
     """Of the types that messages of ours have."""
     assert unchecked(Reply.model_json_schema()) == []
+
+
+class Tree(Message):
+    """Refers to itself, twice."""
+
+    value: int = 0
+    left: "Tree | Fork | None" = None
+
+
+class Fork(Value):
+    """Half of a tree."""
+
+    name: str = ""
+    left: "Tree | Fork | None" = None
+
+
+def test_a_recursive_union_is_checked_in_linear_time() -> None:
+    """Fifty levels are fifty looks; with each option tried twice a level they would be two to the fiftieth."""
+    Tree.model_rebuild()
+    schema = Tree.model_json_schema()
+    value: dict[str, Any] = {"value": "ten"}
+    for _ in range(50):
+        value = {"left": value}
+    assert problems(schema, value) == [f"{'left.' * 50}value: expected integer, found 'ten'"]
+
+
+def test_what_is_nested_too_deeply_is_a_problem_and_no_crash() -> None:
+    """Of the value, or of a schema that says nothing but to look at itself."""
+    Tree.model_rebuild()
+    value: dict[str, Any] = {}
+    for _ in range(900):
+        value = {"left": value}
+    (said,) = problems(Tree.model_json_schema(), value)
+    assert "nested" in said
+    assert problems({"$ref": "#/$defs/A", "$defs": {"A": {"$ref": "#/$defs/A"}}}, 1) == [said]
+
+
+def test_a_schema_may_be_true_or_false() -> None:
+    """As generators of other languages write them for anything and nothing."""
+    schema = {"type": "object", "properties": {"any": True, "none": False}, "additionalProperties": True}
+    assert problems(schema, {"any": [1], "other": 2}) == []
+    assert problems(schema, {"none": 1}) == ["none: nothing may be there, found 1"]
+    assert problems({"prefixItems": [True, False]}, [1, 2]) == ["1: nothing may be there, found 2"]

@@ -11,7 +11,7 @@ from antiphon.runtime.compose import open_host
 from antiphon.runtime.errors import BusUnavailable, NodeStopping, UnknownAgent
 from antiphon.runtime.node import Node
 from antiphon.runtime.settings import Settings
-from antiphon.runtime.testing import MemoryBus, MemoryServer, memory_system
+from antiphon.runtime.testing import MemoryBus, MemoryServer, memory_cluster, memory_system, virtual_time
 
 
 class Count(Message):
@@ -74,3 +74,28 @@ async def test_a_node_that_cannot_start_leaves_nothing_listening(
             monkeypatch.undo()
         with pytest.raises(UnknownAgent, match=r"no node serves a\.work now"):
             await client.ask(work, Count(n=1))
+
+
+@virtual_time(seeds=range(3))
+async def test_a_draining_node_answers_the_asks_of_its_own_durable_work() -> None:
+    """It is the only one that has the helper; the task ends as it would have, and after the drain nobody is asked."""
+    boss, helper = Agent("boss"), Agent("helper")
+
+    @helper.handles
+    async def one(message: Count, ctx: Context) -> Count:
+        await asyncio.sleep(0.5)
+        return Count(n=message.n + 1)
+
+    @boss.handles
+    async def many(message: Count, ctx: Context) -> Count:
+        for _ in range(6):
+            message = await ctx.ask(one, message)
+        return message
+
+    async with memory_cluster(System("s", agents=[boss, helper]), drain_s=10.0) as cluster:
+        task = await cluster.client.submit(many, Count(n=0))
+        await asyncio.sleep(0.7)
+        await cluster.stop("node-0")
+        assert (await task.result(timeout_s=5)).n == 6
+        with pytest.raises(UnknownAgent):
+            await cluster.client.ask(one, Count(n=0))

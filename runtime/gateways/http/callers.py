@@ -55,7 +55,7 @@ class Callers:
         scheme, _, given = authorization.partition(" ")
         if scheme.lower() != "bearer":
             return None
-        raw = given.strip().encode("utf-8", "surrogateescape")
+        raw = given.strip().encode("latin-1")  # the bytes as they came
         # All are compared, so that the time says nothing about which one it was like.
         found = [name for name, token in self._tokens.items() if hmac.compare_digest(raw, token)]
         return found[0] if found else None

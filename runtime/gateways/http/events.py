@@ -113,16 +113,16 @@ class EventStream(Response):
                 coming.cancel()
                 await asyncio.gather(coming, return_exceptions=True)
         if not leaving.done():
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            await _part(send, "", more=False)
 
 
 async def _next(events: AsyncGenerator[str, None]) -> str | None:
     return await anext(events, None)
 
 
-async def _part(send: Send, text: str) -> None:
+async def _part(send: Send, text: str, *, more: bool = True) -> None:
     async with asyncio.timeout(SEND_S):
-        await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
+        await send({"type": "http.response.body", "body": text.encode(), "more_body": more})
 
 
 async def _nothing() -> None:

@@ -18,10 +18,9 @@ from mcp_types import (
 
 from antiphon.runtime.agent import Handler
 from antiphon.runtime.client import Client, Done
-from antiphon.runtime.described import Described
-from antiphon.runtime.errors import AntiphonError, ConfigurationError, HandlerFailed, InvalidMessage
+from antiphon.runtime.described import Described, message_of
+from antiphon.runtime.errors import AntiphonError, ConfigurationError, HandlerFailed
 from antiphon.runtime.gateways.http.callers import caller_of
-from antiphon.runtime.json_schema import problems
 from antiphon.runtime.version import VERSION
 from antiphon.schemas.identity import Address, InvalidName, check_name
 from antiphon.schemas.message import Message
@@ -91,7 +90,7 @@ class HandlerTools:
         try:
             address = await self._address(params.name)
             card, handler = await self._described.find(address)
-            message = _message(card, handler, params.arguments or {})
+            message = message_of(card, handler, params.arguments or {})
             if self._durable or card.keyed:
                 value = await self._done(ctx, handler, message, meta)
             else:
@@ -164,10 +163,3 @@ def _tool(address: Address, card: HandlerCard) -> Tool:
         input_schema=card.input.json_schema,
         output_schema=card.output.json_schema,
     )
-
-
-def _message(card: HandlerCard, handler: Handler[Message, Message], arguments: dict[str, Any]) -> Message:
-    wrong = problems(card.input.json_schema, arguments)
-    if wrong:
-        raise InvalidMessage(f"{card.input.name}: {'; '.join(wrong[:5])}")
-    return handler.input.model_validate(arguments)

@@ -12,7 +12,7 @@ from antiphon.runtime.tool_schema import JsonSchema
 class RemoteSchema:
     """A tool's schema, as far as it is known.
 
-    No model is shown a tool without its schema: the call would be different in another attempt of its task.
+    No model is shown a tool without its schema: it could only guess.
     """
 
     __slots__ = ("_server", "_tool", "card")

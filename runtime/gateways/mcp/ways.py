@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from antiphon.runtime.errors import ConfigurationError
+from antiphon.runtime.urls import without_secrets
 
 if TYPE_CHECKING:
     from mcp.client._transport import TransportStreams
@@ -73,7 +74,7 @@ class Http:
     @property
     def identity(self) -> str:
         """The URL without credentials."""
-        return json.dumps(["http", re.sub(r"//[^/@]*@", "//", self.url)])
+        return json.dumps(["http", without_secrets(self.url)])
 
     def open(self) -> "AbstractAsyncContextManager[TransportStreams]":
         """Connect."""

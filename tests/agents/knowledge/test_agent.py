@@ -292,7 +292,7 @@ async def test_the_library_is_where_settings_say(
         async with memory_system(system, models=models, settings=found) as client:
             assert await sources(client, knowledge) == {}
             await ingested(client, knowledge, folder)
-            assert (tmp_path / "knowledge" / f"{tenant}-handbook-all-minilm-l6-v2.db").is_file()
+            assert (tmp_path / "knowledge" / f"{tenant}.handbook.all-minilm-l6-v2.db").is_file()
 
 
 @virtual_time()

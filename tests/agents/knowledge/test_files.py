@@ -1,6 +1,8 @@
 """Documents on this machine."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,3 +56,32 @@ def test_what_is_no_file_is_unreadable(tmp_path: Path) -> None:
     for path in (tmp_path / "nothing.md", tmp_path):
         with pytest.raises(UnreadableDocument, match="there is no such file"):
             read_file(str(path))
+
+
+def test_a_folder_that_cannot_be_searched_is_no_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else all that was taken in from it would be forgotten."""
+    (tmp_path / "shut").mkdir()
+    (tmp_path / "shut" / "a.md").write_text("x")
+    search = os.scandir
+
+    def scandir(path: Any) -> Any:
+        if str(path).endswith("shut"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return search(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(UnreadableDocument, match=r"shut: this folder cannot be searched \(Permission denied\)"):
+        list_files([str(tmp_path)])
+
+
+def test_a_name_that_is_no_utf_8_keeps_no_other_out(tmp_path: Path) -> None:
+    """It is listed as good as JSON can carry it, and refused when it is read."""
+    (tmp_path / "a.md").write_text("x")
+    try:
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xff.md")).write_text("x")
+    except OSError:
+        pytest.skip("this file system has no such names")
+    first, second = list_files([str(tmp_path)]).files
+    assert (first, second) == (str(tmp_path / "a.md"), str(tmp_path / "b\ufffd.md"))
+    with pytest.raises(UnreadableDocument, match="no such file"):
+        read_file(second)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from antiphon.agents.knowledge.formats import Format, format_of, text_of
+from antiphon.agents.knowledge.formats import Format, format_of, text_of, whole_characters
 from antiphon.runtime.errors import EmptyDocument, UnreadableDocument, WrongFormat
 
 PDF = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj"
@@ -84,9 +84,17 @@ def test_a_page_says_its_encoding() -> None:
         ("grüße".encode("latin-1"), Format.TEXT, r"a is not UTF-8 \(invalid start byte at byte 2\): convert it"),
         (b'<meta charset="utf-8"><p>\xff', Format.HTML, "a is not utf-8"),
         (b'<meta charset="klingon"><p>x', Format.HTML, "no known encoding"),
+        (b'<meta charset="undefined"><p>x', Format.HTML, "a is not undefined"),
     ],
 )
 def test_another_encoding(content: bytes, format: Format, says: str) -> None:
     """Nothing is guessed."""
     with pytest.raises(UnreadableDocument, match=says.replace("a is", "a: is")):
         text_of("a", content, format)
+
+
+def test_halves_of_characters_are_put_together_or_replaced() -> None:
+    """No text that is kept has any: UTF-8 could not carry it."""
+    page = b'<meta charset="utf-7"><p>+2AA-'
+    assert text_of("a.html", page, Format.HTML).endswith("<p>\ufffd")
+    assert whole_characters("\ud83e\udd8a and \ud83e alone") == "\U0001f98a and \ufffd alone"

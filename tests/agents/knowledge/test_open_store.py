@@ -22,7 +22,16 @@ async def test_a_file_in_the_home_folder_is_the_default(tmp_path: Path) -> None:
     assert isinstance(store, SqliteStore)
     assert not (tmp_path / "knowledge").exists()
     await store.sources()
-    assert (tmp_path / "knowledge" / "default-handbook-mini.db").is_file()
+    assert (tmp_path / "knowledge" / "default.handbook.mini.db").is_file()
+
+
+async def test_no_two_tenants_share_a_library(tmp_path: Path) -> None:
+    """Whatever dashes their names and those of their agents have."""
+    mine = open_store(settings(tmp_path), tenant="acme", agent="north-docs", model="mini")
+    theirs = open_store(settings(tmp_path), tenant="acme-north", agent="docs", model="mini")
+    await mine.sources()
+    await theirs.sources()
+    assert len(list((tmp_path / "knowledge").glob("*.db"))) == 2
 
 
 async def test_a_url_is_a_qdrant_server(tmp_path: Path) -> None:
@@ -32,7 +41,7 @@ async def test_a_url_is_a_qdrant_server(tmp_path: Path) -> None:
     found = settings(tmp_path, ANTIPHON_KNOWLEDGE_URL="http://127.0.0.1:1")
     store = open_store(found, tenant="default", agent="handbook", model="mini")
     assert isinstance(store, QdrantStore)
-    with pytest.raises(LibraryUnavailable, match="antiphon-default-handbook-mini") as caught:
+    with pytest.raises(LibraryUnavailable, match=r"antiphon-default\.handbook\.mini") as caught:
         await store.sources()
     assert caught.value.retryable
 

@@ -78,7 +78,7 @@ async def test_an_embedded_server_is_started_and_nodes_on_it_are_compared(tmp_pa
 async def test_a_server_without_jetstream_is_found(tmp_path: Path) -> None:
     """It answers, and its clock can be read."""
     (port,) = free_ports(1)
-    settings = Settings(home=tmp_path, nats_url=f"nats://127.0.0.1:{port}")
+    settings = Settings(home=tmp_path, nats_url=f"nats://ada:secret@127.0.0.1:{port}")
     server = await asyncio.create_subprocess_exec(
         find_server(), "-a", "127.0.0.1", "-p", str(port), stderr=subprocess.PIPE
     )
@@ -96,3 +96,4 @@ async def test_a_server_without_jetstream_is_found(tmp_path: Path) -> None:
         ("jetstream", Status.FAIL),
         ("clocks", Status.OK),
     ]
+    assert f"nats://127.0.0.1:{port}" in found[0].found  # and not the password

@@ -79,7 +79,11 @@ async def test_a_key_that_is_wrong_or_missing_is_told(tmp_path: Path, url: str) 
 @pytest.mark.parametrize(
     ("setting", "error", "says"),
     [
-        (OpenAISetting(base_url="http://127.0.0.1:1/v1", model="m"), ModelUnavailable, "127.0.0.1:1/v1: nobody there"),
+        (
+            OpenAISetting(base_url="http://ada:x@127.0.0.1:1/v1", model="m"),
+            ModelUnavailable,
+            "^http://127.0.0.1:1/v1: nobody",
+        ),
         (LocalSetting(path="smollm2-135m"), ModelFileError, "antiphon models pull smollm2-135m"),
         (LocalSetting(path="/no/such/file.gguf"), ModelFileError, "where nothing is"),
     ],

@@ -45,6 +45,18 @@ def test_verdicts_come_in_the_order_of_the_checks() -> None:
     ]
 
 
+def test_a_check_that_has_answered_leaves_no_thread() -> None:
+    """One that frees tensors while Python ends would abort the process."""
+    before = set(threading.enumerate())
+
+    async def look() -> Sequence[Verdict]:
+        await asyncio.to_thread(threading.get_ident)
+        return await fine()
+
+    assert len(list(examine([Check(name="fine", look=look)]))) == 2
+    assert set(threading.enumerate()) <= before
+
+
 def test_a_check_that_hangs_holds_up_nobody() -> None:
     """Waiting, swallowing its cancellation, or blocking its thread: it is told and left behind."""
     never = threading.Event()

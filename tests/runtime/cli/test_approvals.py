@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from antiphon import Agent, Context, Message
+from antiphon.runtime.cli.approvals import as_seen, listed
 from antiphon.runtime.cli.commands import app
 from antiphon.runtime.client import Client
+from antiphon.schemas.approval import Approval
 
 PARKED_S = 20.0
 
@@ -83,3 +86,30 @@ def test_a_mistake_is_told_before_anything_is_connected(
     done = CliRunner().invoke(app, ["approvals", *arguments], env={"COLUMNS": "200"})
     assert done.exit_code == status
     assert says in done.stderr
+
+
+def test_a_person_sees_all_of_what_they_approve() -> None:
+    """Also what would turn the line around, take no room, or move the cursor; other languages are as they are."""
+    seen = as_seen({"to": "grüße\u202etxt.exe\u200b", "note": "a\nb\x9b2J"}, indent=2)
+    assert seen == '{\n  "to": "grüße\\u202etxt.exe\\u200b",\n  "note": "a\\nb\\u009b2J"\n}'
+    assert json.loads(seen)["note"] == "a\nb\x9b2J"
+
+
+def test_the_id_is_whole_in_a_narrow_terminal() -> None:
+    """A long proposal is cut instead: without its id an approval cannot be answered."""
+    approval = Approval(
+        id="0123456789abcdef",
+        task="t",
+        agent="customer-service",
+        handler="refund",
+        path="1",
+        to="role:support",
+        proposal_type="Refund",
+        proposal={"reason": "long " * 50},
+        asked_unix_ms=0,
+        until_unix_ms=172_800_000,
+    )
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(listed([approval], now_ms=125_000))
+    assert "\n01234567 " in capture.get()

@@ -201,3 +201,10 @@ async def test_a_key_that_cannot_be_sent_is_no_model(raw: "RawServer") -> None:
     """A header takes no such characters; nothing is raised."""
     raw.answer(200, json.dumps(TAGS))
     assert (await look([place(f"{raw.url}/models")], {"THE_KEY": "ключ"}))[0].problem == "another kind of server"
+
+
+async def test_certificates_that_are_not_there_are_a_problem_and_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a variable names them that was set for something else."""
+    monkeypatch.setenv("SSL_CERT_FILE", "/nothing/here.pem")
+    (answer,) = await look([place("https://127.0.0.1:1")], {})
+    assert answer.problem

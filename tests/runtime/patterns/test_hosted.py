@@ -77,6 +77,35 @@ async def test_what_an_operation_raises_goes_to_who_asked_and_what_the_framework
     assert len(late) == 1
 
 
+@virtual_time()
+async def test_a_handler_that_is_stopped_leaves_nobody_waiting() -> None:
+    """Not even a task of the framework that nothing else would end: its operation is stopped with the handler."""
+    waiting, ended = asyncio.Event(), asyncio.Event()
+    tasks: list[asyncio.Task[None]] = []
+
+    async def hang() -> None:
+        waiting.set()
+        await asyncio.Event().wait()
+
+    async def aside(desk: Desk) -> None:
+        try:
+            await desk.do(hang)
+        finally:
+            ended.set()
+
+    async def framework(desk: Desk) -> None:
+        tasks.append(asyncio.create_task(aside(desk)))
+        await asyncio.Event().wait()
+
+    handler = asyncio.create_task(hosted(framework))
+    await waiting.wait()
+    handler.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await handler
+    async with asyncio.timeout(1):
+        await ended.wait()
+
+
 @virtual_time(seeds=range(5))
 async def test_a_crash_between_operations_repeats_none_that_was_finished() -> None:
     """Another node runs the framework again, and the journal answers."""

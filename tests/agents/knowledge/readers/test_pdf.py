@@ -33,7 +33,17 @@ def test_a_damaged_or_locked_file_is_refused(make_pdf: Make) -> None:
     writer.encrypt("secret", algorithm="RC4-128")
     locked = io.BytesIO()
     writer.write(locked)
-    for content in (b"%PDF-1.7\n", b"%PDF-1.4 junk\n%%EOF", whole.replace(b"/Pages", b"/Sagep"), locked.getvalue()):
+    compressed = PdfWriter(clone_from=PdfReader(io.BytesIO(whole)))
+    compressed.pages[0].compress_content_streams()
+    odd = io.BytesIO()
+    compressed.write(odd)
+    for content in (
+        b"%PDF-1.7\n",
+        b"%PDF-1.4 junk\n%%EOF",
+        whole.replace(b"/Pages", b"/Sagep"),
+        locked.getvalue(),
+        odd.getvalue().replace(b"/FlateDecode", b"/StaleDecode"),
+    ):
         with pytest.raises(UnreadableDocument, match=r"a\.pdf: this PDF cannot be read") as caught:
             read_pdf("a.pdf", content)
         assert caught.value.details["source"] == "a.pdf"

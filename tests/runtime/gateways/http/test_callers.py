@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from antiphon import Client
@@ -166,3 +167,20 @@ async def test_no_page_may_call_unless_one_is_named(http: httpx.AsyncClient, ori
     assert answer.status_code == 401
     found = await http.get("/v1/models", headers={"origin": "https://app.example.org"})
     assert not [name for name in found.headers if name.startswith("access-control-")]
+
+
+async def test_a_token_may_have_letters_of_any_language() -> None:
+    """It is compared byte by byte, as clients send it: in UTF-8."""
+    names: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        names.append(scope["state"]["caller"])
+
+    async def nothing(*_: Any) -> Any:
+        return None
+
+    door = callers.Callers(app, {"web": SecretStr("grüße-0123456789")})
+    for token in ("grüße-0123456789", "grusse-0123456789"):
+        headers = [(b"authorization", f"Bearer {token}".encode())]
+        await door({"type": "http", "headers": headers}, nothing, nothing)
+    assert names == ["web"]

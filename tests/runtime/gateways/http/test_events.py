@@ -56,18 +56,19 @@ async def test_to_the_end() -> None:
     assert (reader.body, reader.ended, left) == (b"0 1 2 ", True, [])
 
 
-async def test_a_reader_who_takes_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a while it counts as gone, and its work is stopped."""
+@pytest.mark.parametrize(("takes", "body"), [(2, b"0 "), (4, b"0 1 2 ")])
+async def test_a_reader_who_takes_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch, takes: int, body: bytes) -> None:
+    """After a while it counts as gone, and its work is stopped; also one who does not take the end."""
     monkeypatch.setattr(events, "SEND_S", 0.01)
     left: list[bool] = []
 
     async def leave() -> None:
         left.append(True)
 
-    reader = Reader(takes=2)
+    reader = Reader(takes=takes)
     with capture_logs() as logs:
         await EventStream(three(), asyncio.Event(), leave)({}, reader.receive, reader.send)
-    assert (reader.body, reader.ended, left) == (b"0 ", False, [True])
+    assert (reader.body, reader.ended, left) == (body, False, [True])
     assert [log["event"] for log in logs] == ["event_reader_too_slow"]
 
 
