@@ -1,15 +1,14 @@
 """From ``pip install`` to the first traced reply of the project that ``antiphon init`` writes: the first evening.
 
 Method: a wheel of this tree is built first, as an index would have it (not counted), and so is an empty virtual
-environment. Then, as a person would, one command after the other: ``pip install 'antiphon[engine]'`` at the versions of
-constraints.txt, ``antiphon init``, ``models pull``, ``antiphon run`` until it serves, ``antiphon submit --wait`` until
-the typed reply is printed, and ``antiphon trace`` until the run is in the store with the spans of both agents.
-Everything is in a temporary folder; pip's cache is the user's own, so a second run is one on a warm cache. The model is
-always the built-in one, whatever servers run.
+environment. Then, as a person would, one command after the other: ``pip install --no-compile 'antiphon[engine]'`` at
+the versions of constraints.txt, ``antiphon init``, ``models pull``, ``antiphon run`` until it serves, ``antiphon
+submit --wait`` until the typed reply is printed, and ``antiphon trace`` until the run is in the store with the spans
+of both agents. Everything is in a temporary folder; pip's cache is the user's own, so a second run is one on a warm
+cache. The model is always the built-in one, whatever servers run.
 
-``--quick`` leaves environment and installation out and uses those of the interpreter that runs this. pip takes half of
-its time to compile what it has unpacked: ``PIP_COMPILE=0``, which pip reads itself, leaves that to the first import
-(``PIP_NO_COMPILE=1`` does the opposite of what it says: pip 26 compiled 100 files of 100; seen).
+``--quick`` leaves environment and installation out and uses those of the interpreter that runs this. Without
+``--no-compile`` pip takes half of its time to compile all that it has unpacked, most of which is never imported.
 
 Seconds are of the wall clock; beside them those of the processor, which a machine that is busy otherwise changes less.
 The processor time of the node and its children is in the last phase, because it is known when they have ended.
@@ -100,6 +99,7 @@ def installed(folder: Path, phases: Phases) -> Path:
         str(scripts / "pip"),
         "--disable-pip-version-check",
         "install",
+        "--no-compile",
         "--constraint",
         str(ROOT / "constraints.txt"),
     ]
