@@ -16,7 +16,7 @@ setup: $(STAMP)  ## make .venv with Antiphon, its engine and the development too
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --upgrade pip setuptools
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[engine,knowledge,qdrant,mcp,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[engine,gpu,knowledge,qdrant,mcp,dev]'
 	@touch $@
 
 demo: setup      ## four agents on two nodes digest the project's own documents; ARGS="--keep my.md" passes on
