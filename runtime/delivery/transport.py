@@ -97,9 +97,8 @@ class Transport:
         timeout_s = self._left_s(operation, ASK_TIMEOUT_S)
         tenant = operation.scope.tenant
         subject = subjects.ask(tenant, handler.address)
-        envelope = _envelope(operation, handler.input)
-        if not operation.scope.agent:  # from outside: its run is what a caller who gives up is known by
-            envelope = envelope._replace(parent=operation.scope.run)
+        # One from outside has its run as parent: by that a caller who gives up is known.
+        envelope = _envelope(operation, handler.input, parent="" if operation.scope.agent else operation.scope.run)
         body, headers = await self._packed(operation.body, envelope.headers(), tenant, None)
         try:
             reply = await self._bus.request(subject, body, headers, timeout_s=timeout_s)
@@ -165,7 +164,7 @@ class Transport:
             await self._directory.check_version(handler.address, operation.version)
             lane = subjects.version_lane(operation.version)
         scope = operation.scope
-        envelope = _envelope(operation, handler.input, task=task)._replace(parent=parent)
+        envelope = _envelope(operation, handler.input, task=task, parent=parent)
         subject = subjects.task(scope.tenant, handler.address, lane)
         body, headers = await self._packed(operation.body, envelope.headers(), scope.tenant, task)
         await self._bus.streams.append(subject, body, headers, message_id=task)
@@ -224,7 +223,7 @@ class Transport:
         return max(0.001, operation.deadline_unix_ms / 1000 - self._clock.unix_ns() / 1e9)
 
 
-def _envelope(operation: Operation, type_: type[Message], *, task: str = "") -> Envelope:
+def _envelope(operation: Operation, type_: type[Message], *, task: str = "", parent: str = "") -> Envelope:
     scope = operation.scope
     traceparent, tracestate = inject(operation.span) if operation.span is not None else ("", "")
     return Envelope(
@@ -232,6 +231,7 @@ def _envelope(operation: Operation, type_: type[Message], *, task: str = "") -> 
         version=type_.message_version,
         run=scope.run,
         task=task,
+        parent=parent,
         causes=(scope.task,) if scope.task else (),
         deadline_unix_ms=operation.deadline_unix_ms,
         budget=scope.budget,
