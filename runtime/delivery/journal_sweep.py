@@ -14,7 +14,7 @@ from antiphon.schemas import subjects
 from antiphon.schemas.envelope import FINAL
 from antiphon.schemas.task import TaskState
 
-GRACE_S = 60.0  # from a message to the result and the closing of a short task
+GRACE_S = 60.0  # from a message to the result of a short task, and from a result to the closing
 MAX_OPEN = 100_000  # unfinished tasks that are remembered; of more the oldest are found again by starting over
 
 log = structlog.get_logger()
@@ -39,7 +39,8 @@ class JournalSweep:
             stored = await self._bus.streams.last(subject)
             if stored is None or FINAL in stored.headers or (result is not None and result.state is TaskState.DEAD):
                 del self._open[subject]  # closed meanwhile; or it waits for whoever redrives or drops it
-            elif result is not None:
+            elif result is not None and result.finished_unix_ms <= self._young_ms():
+                # A parked task may be cancelled long after its last entry: whoever wakes tidies up by its journal.
                 del self._open[subject]
                 purged += await self._bus.streams.purge(JOURNAL.name, subject=subject) > 0
         if purged:
@@ -47,7 +48,7 @@ class JournalSweep:
         return purged
 
     async def _walk(self) -> None:
-        young_ms = self._clock.unix_ns() // 1_000_000 - int(GRACE_S * 1000)
+        young_ms = self._young_ms()
         everything = subjects.every(subjects.Kind.JOURNAL)
         async for stored in self._bus.streams.read(JOURNAL.name, everything, after=self._position):
             if stored.unix_ms > young_ms:
@@ -58,3 +59,7 @@ class JournalSweep:
             self._position = stored.sequence
             if FINAL not in stored.headers:
                 self._open[stored.subject] = None
+
+    def _young_ms(self) -> int:
+        """What is stored or finished after this (unix ms) is too young to be looked at."""
+        return self._clock.unix_ns() // 1_000_000 - int(GRACE_S * 1000)
