@@ -79,7 +79,9 @@ async def test_a_task_that_has_just_ended_keeps_its_journal_however_old_that_is(
         task = await client.submit(work, N())
         while await client.host.parking.get(task.id) is None:  # noqa: ASYNC110  # what it asks is on the bus
             await asyncio.sleep(0.01)
-    async with memory_system(System("s", agents=[Agent("other")]), server=server) as client:  # nobody is there to tidy up
+    async with memory_system(
+        System("s", agents=[Agent("other")]), server=server
+    ) as client:  # nobody is there to tidy up
         bus = client.host.bus
         clock = ManualClock(unix_s=client.host.clock.unix_ns() / 1e9 + 2 * GRACE_S)
         now_ms = clock.unix_ns() // 1_000_000
