@@ -1,4 +1,4 @@
-# Five commands, the same for people and CI. Each one sets up what it needs in .venv.
+# Six commands, the same for people and CI. Each one sets up what it needs in .venv.
 export PYTHONSAFEPATH := 1
 unexport PYTHONDONTWRITEBYTECODE  # else every process of the tests, and every command they start, compiles it all anew
 PYTHON ?= python3
@@ -7,7 +7,7 @@ WORKERS ?= 4
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test check kernels bench clean
 help:            ## say what each command does
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/'
 
@@ -30,6 +30,9 @@ check: setup     ## ruff, mypy strict, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+kernels: setup   ## compile every Triton kernel for eight accelerators; needs none
+	$(BIN)/antiphon kernels report
 
 bench: setup     ## run every benchmark in its short form
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script --quick; done

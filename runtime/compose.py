@@ -47,12 +47,14 @@ async def open_host(
     bus: Bus | None = None,
     models: ModelRegistry | None = None,
     clock: Clock | None = None,
+    apart: bool = False,
     sinks: Sequence[Sink] = (),
 ) -> AsyncGenerator[Host, None]:
     """Everything a process needs, closed in reverse order.
 
     ``bus`` and ``models`` given from outside stay open; what is made here is closed here. Without a
-    ``nats_url`` in the settings the embedded server is started, or joined if it runs. ``sinks`` see this
+    ``nats_url`` in the settings the embedded server is started, or joined if it runs. ``apart`` as ModelRegistry takes
+    it. ``sinks`` see this
     process's telemetry batches as they leave it.
 
     Raises:
@@ -85,7 +87,7 @@ async def open_host(
             )
         stack.push_async_callback(telemetry.close)
         if models is None:
-            models = ModelRegistry(settings, bus=bus, clock=clock)
+            models = ModelRegistry(settings, bus=bus, clock=clock, apart=apart)
             stack.push_async_callback(models.close)
         directory = await Directory.open(bus, settings.tenant)
         content_hash = await deployment_hash(bus)

@@ -60,7 +60,10 @@ AntiphonError
     ├── UnknownModel          a model name that settings do not define
     ├── ModelFileError        a checkpoint that is missing, corrupt, truncated or of an unknown family
     ├── ModelUnavailable      the instance cannot be reached or is overloaded (retryable)
+    │   └── ModelBusy         it has as many requests as it takes (retryable)
     ├── ContextTooLong        prompt and output exceed the model's context
+    ├── NotEnoughMemory       a model that needs more memory than there is
+    ├── BrokenScores          the model's scores are not finite numbers
     ├── InvalidRequest        sampling values, tools or a schema the instance cannot take
     └── InvalidOutput         the reply is not what the caller asked for
 """
@@ -343,8 +346,20 @@ class ModelUnavailable(ModelError):
     retryable = True
 
 
+class ModelBusy(ModelUnavailable):
+    """The instance has as many requests as it takes; ``details["retry_after_s"]`` says when to come again."""
+
+
 class ContextTooLong(ModelError):
     """Prompt and output exceed the model's context."""
+
+
+class NotEnoughMemory(ModelError):
+    """A model that needs more memory than there is; ``details`` have ``need_bytes`` and ``available_bytes``."""
+
+
+class BrokenScores(ModelError):
+    """The model's scores are not finite numbers: damaged weights, or an overflow."""
 
 
 class InvalidRequest(ModelError):

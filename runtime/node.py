@@ -54,6 +54,7 @@ class Node:
         *,
         kind: str = "node",
         address: str = "",
+        models: Sequence[str] = (),
         drain_s: float = DRAIN_S,
     ) -> None:
         self._host = host
@@ -78,6 +79,7 @@ class Node:
             version=VERSION,
             agents=tuple(agent.name for agent in agents),
             versions=tuple(f"{agent.name}@{agent.version}" for agent in agents),
+            models=tuple(models),
             address=address,
             started_unix_ms=host.clock.unix_ns() // 1_000_000,
         )

@@ -15,6 +15,8 @@ from antiphon.schemas.inference import (
     Embeddings,
     EmbedRequest,
     GenerateRequest,
+    InspectModel,
+    ModelMetrics,
     ReaderSignal,
     Reply,
 )
@@ -42,6 +44,8 @@ BUILT_IN: tuple[type[Message], ...] = (
     Embeddings,
     DescribeModel,
     Capabilities,
+    InspectModel,
+    ModelMetrics,
     AgentCard,
     NodeCard,
     Finding,

@@ -1,9 +1,9 @@
 """What is said to a model instance and what it answers: one definition for every adapter and for the engine."""
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from antiphon.schemas.message import Message, Value
 from antiphon.schemas.task import ErrorInfo
@@ -81,28 +81,65 @@ class OutputSchema(Value):
 
 
 class Sampling(Value):
-    """How tokens are chosen. Temperature 0 is greedy; ``top_k`` 0 and ``top_p`` 1 leave all tokens in."""
+    """How tokens are chosen. Temperature 0 is greedy; ``top_k`` 0, ``top_p`` 1 and ``min_p`` 0 leave all tokens in.
+
+    ``min_p`` drops tokens less probable than that share of the best one's. The presence and frequency penalties are
+    subtracted from the scores of tokens the reply has, once and for each occurrence; the repetition penalty divides
+    positive and multiplies negative scores of tokens that prompt or reply have. ``logprobs``: report each token's
+    log-probability and those of that many alternatives.
+    """
 
     temperature: float = Field(default=0.0, ge=0.0, le=10.0)
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     top_k: int = Field(default=0, ge=0)
+    min_p: float = Field(default=0.0, ge=0.0, le=1.0)
+    presence_penalty: float = Field(default=0.0, ge=-2.0, le=2.0)
+    frequency_penalty: float = Field(default=0.0, ge=-2.0, le=2.0)
+    repetition_penalty: float = Field(default=1.0, gt=0.0, le=10.0)
+    logprobs: int | None = Field(default=None, ge=0, le=20)
     seed: int | None = Field(default=None, ge=0, lt=2**63)
     max_tokens: int = Field(default=256, ge=1)
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = Field(default=(), max_length=16)
 
 
+RawPrompt = (
+    Annotated[str, Field(min_length=1)] | Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+)
+
+
 class GenerateRequest(Message):
-    """One call of a language model. ``run``, ``task``, priority and deadline go down to the batch."""
+    """One call of a language model. ``run``, ``task``, ``agent``, priority and deadline go down to the batch.
+
+    A priority below 0 is batch work: it fills what online work leaves. ``tenant`` is written by whoever knows it, the
+    server on the bus or a gateway; what a client claims there is replaced.
+
+    Either ``conversation`` or ``prompt`` is given: text or token ids to go on from, as they are, by no chat template.
+    ``must_call``: the reply is a call of one of the tools, not an answer.
+    """
 
     model: str
-    conversation: tuple[Turn, ...] = Field(min_length=1)
+    conversation: tuple[Turn, ...] = ()
+    prompt: RawPrompt | None = None
     tools: tuple[ToolSpec, ...] = ()
+    must_call: bool = False
     output: OutputSchema | None = None
     sampling: Sampling = Sampling()
     run: str | None = None
     task: str | None = None
+    agent: str | None = None
+    tenant: str = ""
     priority: int = Field(default=0, ge=-9, le=9)  # higher goes first
     deadline_unix_ms: int | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if bool(self.conversation) == (self.prompt is not None):
+            raise ValueError("expected a conversation of one turn at least, or a prompt, not both")
+        if self.tools and self.prompt is not None:
+            raise ValueError("a prompt takes no tools: send a conversation")
+        if self.must_call and not self.tools:
+            raise ValueError("must_call without tools: name the tools that may be called")
+        return self
 
 
 class Usage(Value):
@@ -138,11 +175,26 @@ class FinishReason(StrEnum):
     CANCELLED = "cancelled"  # the caller gave up or the deadline passed
 
 
+class TokenScore(Value):
+    """A token's text and the natural logarithm of its probability."""
+
+    text: str
+    logprob: float
+
+
+class TokenScores(TokenScore):
+    """A token of the reply, its bytes (a token may be part of a character) and the likeliest alternatives."""
+
+    bytes: tuple[int, ...]
+    top: tuple[TokenScore, ...] = ()
+
+
 class TextChunk(Value):
-    """More text."""
+    """More text. ``tokens`` are those that became known with it, where log-probabilities were asked for."""
 
     kind: Literal["text"] = "text"
     text: str
+    tokens: tuple[TokenScores, ...] = ()
 
 
 class ToolCallChunk(Value):
@@ -210,6 +262,54 @@ class DescribeModel(Message):
     """Ask an instance on the bus for its Capabilities."""
 
     model: str
+
+
+class EngineMetrics(Value):
+    """What an engine did in the last ``window_s`` seconds, and what it holds now. None: nothing to say it from.
+
+    Rates are means over the window, but for the operations and bytes, which are means over the time in steps:
+    ``busy`` is the share of the window that these took. The utilisations are of the measured peaks of the hardware.
+    """
+
+    window_s: float
+    requests: int  # that ended
+    waiting: int
+    running: int
+    first_token_p50_s: float | None
+    first_token_p99_s: float | None
+    inter_token_p50_s: float | None
+    inter_token_p99_s: float | None
+    input_tokens_per_s: float  # of prompts, those found in the cache included
+    cached_tokens_per_s: float
+    output_tokens_per_s: float
+    batch_rows: float | None  # a step
+    pages_used: int
+    pages_total: int
+    preemptions: int  # since it was loaded
+    draft_acceptance: float | None  # share of drafted tokens
+    busy: float
+    flops_per_s: float | None
+    bytes_per_s: float | None
+    flops_utilisation: float | None
+    bandwidth_utilisation: float | None
+
+
+class InspectModel(Message):
+    """Ask an instance on the bus for its ModelMetrics."""
+
+    model: str
+
+
+class ModelMetrics(Message):
+    """How an instance does. ``engine`` is None where there is none of ours behind it, or it is not loaded.
+
+    ``server`` is the node that serves it on the bus; ``restarts`` counts the failures of a process of its own.
+    """
+
+    model: str
+    server: str = ""
+    restarts: int | None = None
+    engine: EngineMetrics | None = None
 
 
 class Accepted(Message):

@@ -39,7 +39,7 @@ class NodeCard(Message):
     """One process. Renewed while it lives; readers take an expired card as a node that has gone."""
 
     node: str
-    kind: str  # node, console, model
+    kind: str  # node, console, model, gateway
     host: str
     pid: int
     version: str

@@ -4,6 +4,8 @@ import torch
 import triton  # type: ignore[import-untyped]  # ships no types
 import triton.language as tl  # type: ignore[import-untyped]
 
+from antiphon.kernels.cases import KernelCase
+
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _rotary_kernel(
@@ -57,3 +59,18 @@ def rotary_launcher(
         HALF=triton.next_power_of_2(half),
         num_warps=4,
     )
+
+
+CASES = (
+    KernelCase(
+        name="rotary",
+        kernel=_rotary_kernel,
+        types={
+            **dict.fromkeys(("out_ptr", "x_ptr"), "*bf16"),
+            **dict.fromkeys(("cos_ptr", "sin_ptr"), "*fp32"),
+            "heads": "i32",
+            **dict.fromkeys(("half", "x_token_stride", "x_head_stride"), "i32:16"),
+        },
+        constexprs={"HEADS": 32, "HALF": 64},
+    ),
+)

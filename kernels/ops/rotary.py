@@ -2,7 +2,7 @@
 
 import torch
 
-from antiphon.kernels.checks import expect_float, expect_shape
+from antiphon.kernels.checks import expect_float, expect_table
 from antiphon.kernels.reference.rotary import rotary as rotary_reference
 from antiphon.kernels.registry import Backend, backend_for
 
@@ -23,9 +23,7 @@ def rotary(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
             "expected [tokens, heads, an even width] with a contiguous last dimension"
         )
     for name, table in (("cos", cos), ("sin", sin)):
-        expect_shape(name, table, (x.shape[0], x.shape[2] // 2))
-        if table.dtype is not torch.float32:
-            raise ValueError(f"{name}: found dtype {table.dtype}, expected torch.float32")
+        expect_table(name, table, (x.shape[0], x.shape[2] // 2), x.device)
     if backend_for(x) is Backend.REFERENCE:
         return rotary_reference(x, cos, sin)
     from antiphon.kernels.device.rotary import rotary_launcher

@@ -9,6 +9,7 @@ from antiphon.runtime.cli import (
     doctor,
     init,
     journal,
+    kernels,
     knowledge,
     mcp,
     models,
@@ -67,4 +68,5 @@ app.add_typer(schedules.app, name="schedules")
 app.add_typer(dead.app, name="dead")
 app.add_typer(models.app, name="models")
 app.add_typer(knowledge.app, name="knowledge")
+app.add_typer(kernels.app, name="kernels")
 app.add_typer(mcp.app, name="mcp")

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,10 +12,13 @@ import structlog
 import typer
 
 from antiphon.runtime.cli.common import run, settings, until_signalled
+from antiphon.runtime.cli.models import ensure_pulled
 from antiphon.runtime.errors import ConfigurationError
 from antiphon.runtime.loader import load_system
-from antiphon.runtime.models.setting import BusSetting
+from antiphon.runtime.models.pull import PACKAGED
+from antiphon.runtime.models.setting import BusSetting, LocalSetting
 from antiphon.runtime.settings import Settings
+from antiphon.schemas.identity import InvalidName, check_name
 
 if TYPE_CHECKING:
     from antiphon.runtime.telemetry.feed import Feed
@@ -88,30 +92,62 @@ def up(
     run(work())
 
 
+def _tenant_names(given: list[str]) -> list[str]:
+    try:
+        return [check_name("tenant", name) for name in given]
+    except InvalidName as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 def serve_model(
-    model: str = typer.Argument(help="A model name from settings."),
-    concurrency: int = typer.Option(16, min=1, help="Requests that the instance is given at once."),
+    models: list[str] = typer.Argument(
+        None, metavar="MODEL", help="A model of the settings, a packaged or a pulled one; with --openai several."
+    ),
+    tenant: list[str] = typer.Option(
+        [],
+        callback=_tenant_names,
+        help="Whose requests to take, several times for several; if not given, this one's and those with units.",
+    ),
+    concurrency: int = typer.Option(64, min=1, help="Requests of a tenant that the instance is given at once."),
+    openai: bool = typer.Option(False, "--openai", help="Serve OpenAI's API over HTTP: the models named, or all."),
+    host: str = typer.Option("127.0.0.1", help="With --openai: the address to listen on."),
+    port: int = typer.Option(8485, min=0, max=65535, help="With --openai: the port; 0 takes any free one."),
 ) -> None:
-    """Serve a model to every node on the bus (where settings say NAME = "bus"); run several to share the load."""
+    """Serve a model to every node on the bus (where settings say NAME = "bus"); run several to share the load.
 
-    async def work() -> None:
-        from antiphon.runtime.compose import node_name, open_host
-        from antiphon.runtime.models.server import ModelServer
-        from antiphon.runtime.node import Node
+    A local model runs in a process of its own, which is started again when it crashes.
+    """
+    if openai:
+        run(_openai(models or [], host, port))
+        return
+    if len(models or ()) != 1:
+        raise typer.BadParameter("expected the name of one model", param_hint="MODEL")
+    run(_serve(models[0], tenant, concurrency))
 
-        stop = until_signalled()
-        found = settings()
-        _configure_logging(found, None)
-        async with AsyncExitStack() as stack:
-            host = await stack.enter_async_context(open_host(found, node=node_name("model")))
-            _instrument(found, host.telemetry)
-            if isinstance(found.models.get(model), BusSetting):
-                raise ConfigurationError(f'model {model!r} is "bus" in settings: this process must say where it runs')
-            instance = await host.models.get(model)
+
+async def _serve(given: str, tenants: list[str], concurrency: int) -> None:
+    from antiphon.runtime.compose import node_name, open_host
+    from antiphon.runtime.models.server import ModelServer
+    from antiphon.runtime.node import Node
+
+    stop = until_signalled()
+    name, found = placed(given, settings())
+    _configure_logging(found, None)
+    setting = found.models.get(name)
+    if isinstance(setting, LocalSetting):
+        await asyncio.to_thread(ensure_pulled, setting, found.models_dir)
+        tenants = tenants or [found.tenant, *setting.units]
+    async with AsyncExitStack() as stack:
+        host = await stack.enter_async_context(open_host(found, node=node_name("model"), apart=True))
+        _instrument(found, host.telemetry)
+        instance = await host.models.get(name)
+        if isinstance(setting, LocalSetting):
+            await instance.capabilities()  # loads it: nobody is to wait for that, and what is wrong is said here
+        for tenant in dict.fromkeys(tenants or [found.tenant]):
             server = ModelServer(
                 host.bus,
-                host.tenant,
-                model,
+                tenant,
+                name,
                 instance,
                 node=host.node,
                 concurrency=concurrency,
@@ -120,11 +156,56 @@ def serve_model(
             )
             await server.start()
             stack.push_async_callback(server.close)
-            await stack.enter_async_context(Node(host, (), kind="model"))
-            typer.echo(f"node {host.node} serves the model {model}; Ctrl-C stops", err=True)
-            await stop.wait()
+        await stack.enter_async_context(Node(host, (), kind="model", models=(name,)))
+        typer.echo(f"node {host.node} serves the model {name}; Ctrl-C stops", err=True)
+        await stop.wait()
 
-    run(work())
+
+def placed(given: str, found: Settings) -> tuple[str, Settings]:
+    """The name of a model to serve, and settings that say where it runs. What was pulled needs none of its own.
+
+    Raises:
+        ConfigurationError: the settings say that somebody else serves it.
+    """
+    setting = found.models.get(given)
+    if setting is not None and not isinstance(setting, BusSetting):
+        return given, found
+    for name, other in found.models.items():
+        if isinstance(other, LocalSetting) and other.path == given:
+            return name, found
+    if given in PACKAGED or given.startswith("hf:"):
+        name = re.sub(r"[^a-z0-9_-]+", "-", given.rpartition("/")[2].lower())
+        return name, found.model_copy(update={"models": {**found.models, name: LocalSetting(path=given)}})
+    if isinstance(setting, BusSetting):
+        raise ConfigurationError(f'model {given!r} is "bus" in settings: this process must say where it runs')
+    return given, found
+
+
+async def _openai(models: list[str], address: str, port: int) -> None:
+    from antiphon.runtime.compose import node_name, open_host
+    from antiphon.runtime.gateways.openai.serve import open_gateway
+    from antiphon.runtime.node import Node
+
+    stop = until_signalled()
+    found = settings()
+    _configure_logging(found, None)
+    names: list[str] = []
+    for given in models:
+        name = given
+        if not isinstance(found.models.get(name), BusSetting):
+            name, found = placed(given, found)
+        setting = found.models.get(name)
+        if isinstance(setting, LocalSetting):
+            await asyncio.to_thread(ensure_pulled, setting, found.models_dir)
+        names.append(name)
+    async with AsyncExitStack() as stack:
+        host = await stack.enter_async_context(open_host(found, node=node_name("gateway"), apart=True))
+        _instrument(found, host.telemetry)
+        gateway = await stack.enter_async_context(open_gateway(found, host, names, address=address, port=port))
+        await stack.enter_async_context(Node(host, (), kind="gateway", address=gateway.url))
+        typer.echo(gateway.how_to())
+        sys.stdout.flush()
+        await stop.wait()
 
 
 @asynccontextmanager

@@ -1,1 +1,1 @@
-"""How it thinks: checkpoints of the Llama family, run by torch on our own kernels, one request at a time."""
+"""How it thinks: checkpoints of the Llama family on our own kernels, many requests in one step."""

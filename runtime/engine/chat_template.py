@@ -1,23 +1,18 @@
 """A conversation as the token ids a chat model was trained on."""
 
-import json
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NoReturn
 
-from jinja2 import TemplateError, TemplateSyntaxError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import TemplateSyntaxError
 
+from antiphon.runtime.engine.template_sandbox import Refused, TemplateSandbox
 from antiphon.runtime.engine.tokenizer import Tokenizer
 from antiphon.runtime.errors import InvalidRequest, ModelFileError
 from antiphon.schemas.inference import TextPart, Turn
 
 _MARKERS = tuple(map(chr, range(0xFDD0, 0xFDF0)))  # Unicode noncharacters: never assigned, rarely seen
-
-
-class _Refused(Exception):
-    """The template called raise_exception."""
+_LONGEST = 2**20  # characters of a template; the longest in use have 20,000
 
 
 class ChatTemplate:
@@ -32,17 +27,16 @@ class ChatTemplate:
         """Compile ``source``.
 
         Raises:
-            ModelFileError: not a Jinja template.
+            ModelFileError: not a Jinja template, or one that cannot be kept within bounds.
         """
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-        )
-        environment.filters["tojson"] = _tojson
-        environment.globals["raise_exception"] = _raise_exception
+        if len(source) > _LONGEST:
+            raise ModelFileError(f"chat template: found {len(source)} characters, expected {_LONGEST} at most")
         try:
-            self._template = environment.from_string(source)
+            self._code = TemplateSandbox().compiled(source)
         except TemplateSyntaxError as error:
             raise ModelFileError(f"chat template: line {error.lineno}: {error.message}; expected Jinja") from error
+        except Exception as error:  # Python's own compiler takes 20 loops in each other, and has its limits of depth
+            raise ModelFileError(f"chat template: {error}; expected one that can be kept within bounds") from error
         self._tokenizer = tokenizer
         longest_first = sorted(tokenizer.control, key=len, reverse=True)
         self._control = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
@@ -52,7 +46,7 @@ class ChatTemplate:
 
         Raises:
             InvalidRequest: a turn with tool parts, or a conversation the template refuses.
-            ModelFileError: the template fails.
+            ModelFileError: the template fails, or does more than ``TemplateSandbox`` allows.
         """
         texts = [_text(turn) for turn in turns]
         marker = next((mark for mark in _MARKERS if not any(mark in text for text in texts)), None)
@@ -70,27 +64,28 @@ class ChatTemplate:
         ids: list[int] = []
         position = 0
         for match in self._control.finditer(rendered):
-            ids += self._plain(rendered[position : match.start()], marker)
+            ids += self._plain(rendered[position : match.start()], marker, position > 0)
             ids.append(self._tokenizer.control[match[0]])
             position = match.end()
-        return ids + self._plain(rendered[position:], marker)
+        return ids + self._plain(rendered[position:], marker, position > 0)
 
-    def _plain(self, text: str, marker: str) -> list[int]:
+    def _plain(self, text: str, marker: str, continues: bool) -> list[int]:
         text = text.replace(marker, "")
-        return self._tokenizer.encode(text) if text else []
+        return self._tokenizer.encode(text, continues=continues) if text else []
 
     def _render(self, messages: list[dict[str, str]], today: datetime) -> str:
         try:
-            return self._template.render(
+            return TemplateSandbox().render(
+                self._code,
                 messages=messages,
                 add_generation_prompt=True,
                 bos_token=self._tokenizer.bos,
                 eos_token=self._tokenizer.eos,
                 strftime_now=today.strftime,
             )
-        except _Refused as error:
+        except Refused as error:
             raise InvalidRequest(f"the model's chat template refuses this conversation: {error}") from error
-        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+        except Exception as error:  # a template is code: what it may raise is without end, and always the file's fault
             raise ModelFileError(f"chat template: fails with {type(error).__name__}: {error}") from error
 
 
@@ -99,12 +94,3 @@ def _text(turn: Turn) -> str:
         if not isinstance(part, TextPart):
             raise InvalidRequest(f"found a {part.kind} part in a {turn.role} turn, this engine takes text parts only")
     return turn.text
-
-
-def _tojson(value: Any, indent: int | None = None) -> str:
-    """Jinja's own filter escapes for HTML, which models were not trained on."""
-    return json.dumps(value, ensure_ascii=False, indent=indent)
-
-
-def _raise_exception(message: str) -> NoReturn:
-    raise _Refused(message)

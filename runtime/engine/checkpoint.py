@@ -1,15 +1,16 @@
 """A checkpoint on disk: one GGUF file, or a Hugging Face folder."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from antiphon.runtime.engine import config as configs
+from antiphon.runtime.engine import gguf_tokenizer
 from antiphon.runtime.engine import tokenizer as tokenizers
 from antiphon.runtime.engine.chat_template import ChatTemplate
 from antiphon.runtime.engine.config import ModelConfig
 from antiphon.runtime.engine.gguf_file import open_gguf
+from antiphon.runtime.engine.model_files import read_json, read_text
 from antiphon.runtime.engine.tokenizer import Tokenizer
 from antiphon.runtime.engine.weights import GgufWeights, SafetensorsWeights, Weights
 from antiphon.runtime.errors import ModelFileError
@@ -47,11 +48,10 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
 def _open_gguf(path: Path) -> Checkpoint:
     file = open_gguf(path)
-    config = configs.from_gguf(file.metadata, has_output_head="output.weight" in file.tensors)
-    tokenizer = tokenizers.from_gguf(file.metadata)
+    config = configs.from_gguf(file.metadata, file.tensors)
+    tokenizer = gguf_tokenizer.from_gguf(file.metadata)
     source = file.metadata.get("tokenizer.chat_template")
-    template = ChatTemplate(source, tokenizer) if isinstance(source, str) else None
-    return Checkpoint(config=config, tokenizer=tokenizer, template=template, weights=GgufWeights(file, config))
+    return _checkpoint(path, config, tokenizer, source if isinstance(source, str) else None, GgufWeights(file, config))
 
 
 def _open_folder(folder: Path) -> Checkpoint:
@@ -63,42 +63,40 @@ def _open_folder(folder: Path) -> Checkpoint:
     generation = read_json(folder / "generation_config.json", required=False)
     tokenizer_config = read_json(folder / "tokenizer_config.json", required=False)
     stops = _ids(raw.get("eos_token_id")) | _ids(generation.get("eos_token_id"))
-    tokenizer = tokenizers.from_hf(tokenizer_path.read_text(encoding="utf-8"), tokenizer_config, stops)
-    source = _template_source(folder, tokenizer_config)
-    template = ChatTemplate(source, tokenizer) if source is not None else None
-    return Checkpoint(config=config, tokenizer=tokenizer, template=template, weights=SafetensorsWeights(folder))
+    tokenizer = tokenizers.from_hf(read_text(tokenizer_path), tokenizer_config, stops)
+    template = _template_source(folder, tokenizer_config)
+    return _checkpoint(folder, config, tokenizer, template, SafetensorsWeights(folder))
 
 
-def read_json(path: Path, *, required: bool = True) -> dict[str, Any]:
-    """The JSON object in a file; an empty one where a file that is not ``required`` is missing.
-
-    Raises:
-        ModelFileError: missing, unreadable or something else.
-    """
-    if not required and not path.exists():
-        return {}
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelFileError(f"{path}: cannot be read ({error}); pull or copy it again") from error
-    if not isinstance(raw, dict):
-        raise ModelFileError(f"{path}: found {type(raw).__name__}, expected a JSON object; pull or copy it again")
-    return raw
+def _checkpoint(
+    path: Path, config: ModelConfig, tokenizer: Tokenizer, template: str | None, weights: Weights
+) -> Checkpoint:
+    if tokenizer.highest_id >= config.vocabulary:
+        raise ModelFileError(
+            f"{path}: found token {tokenizer.highest_id} in the tokenizer, expected a vocabulary of "
+            f"{config.vocabulary}; the files are of two models: pull or copy them again"
+        )
+    return Checkpoint(
+        config=config,
+        tokenizer=tokenizer,
+        template=None if template is None else ChatTemplate(template, tokenizer),
+        weights=weights,
+    )
 
 
 def _ids(value: object) -> set[int]:
     """eos_token_id is a number, a list of them, or absent."""
     values = value if isinstance(value, list) else [value]
-    return {item for item in values if isinstance(item, int)}
+    return {item for item in values if isinstance(item, int) and not isinstance(item, bool)}
 
 
 def _template_source(folder: Path, tokenizer_config: dict[str, Any]) -> str | None:
     """``chat_template.jinja`` first, as in transformers; else the config's one, or its one called default."""
     path = folder / "chat_template.jinja"
     if path.is_file():
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
     source = tokenizer_config.get("chat_template")
     if isinstance(source, list):
-        named = {item.get("name"): item.get("template") for item in source if isinstance(item, dict)}
-        source = named.get("default")
+        named = [item.get("template") for item in source if isinstance(item, dict) and item.get("name") == "default"]
+        source = named[0] if named else None
     return source if isinstance(source, str) else None

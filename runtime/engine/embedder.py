@@ -9,10 +9,11 @@ from typing import Self
 import torch
 from torch.nn.functional import normalize
 
+from antiphon.kernels.ops import mean_pool
 from antiphon.runtime.engine.architectures.bert import Bert
-from antiphon.runtime.engine.checkpoint import read_json
 from antiphon.runtime.engine.config import encoder_from_hf
 from antiphon.runtime.engine.device import choose_place
+from antiphon.runtime.engine.model_files import read_json, read_text
 from antiphon.runtime.engine.weights import SafetensorsWeights
 from antiphon.runtime.engine.word_pieces import Pieces, WordPieces
 from antiphon.runtime.errors import ModelFileError
@@ -57,7 +58,12 @@ class Embedder:
         tokenizer = path / "tokenizer.json"
         if not tokenizer.is_file():
             raise ModelFileError(f"{path}: has no tokenizer.json, expected one; pull or copy it again")
-        pieces = WordPieces(tokenizer.read_text(encoding="utf-8"), context_tokens)
+        pieces = WordPieces(read_text(tokenizer), context_tokens)
+        if pieces.highest_id >= config.vocabulary:
+            raise ModelFileError(
+                f"{path}: found token {pieces.highest_id} in the tokenizer, expected a vocabulary of "
+                f"{config.vocabulary}; the files are of two models: pull or copy them again"
+            )
         model = Bert(config, SafetensorsWeights(path), place.dtype, place.device)
         return cls(model, pieces, context_tokens=context_tokens, pool_first=_pools_first(path))
 
@@ -86,9 +92,9 @@ class Embedder:
         ids = torch.tensor([[*each, *[0] * (longest - len(each))] for each in texts], device=device)
         lengths = torch.tensor([len(each) for each in texts], device=device)
         mask = torch.arange(longest, device=device) < lengths[:, None]
-        hidden = self._model.forward(ids, mask).float()
-        mean = (hidden * mask[:, :, None]).sum(1) / lengths[:, None]
-        found: list[list[float]] = normalize(hidden[:, 0] if self._pool_first else mean, dim=1).tolist()
+        hidden = self._model.forward(ids, mask)
+        vectors = normalize(hidden[:, 0].float(), dim=1) if self._pool_first else mean_pool(hidden, lengths)
+        found: list[list[float]] = vectors.tolist()
         return found
 
 

@@ -1,68 +1,150 @@
-"""Loads a checkpoint and answers requests, one at a time, on the thread that iterates."""
+"""One thread that computes steps for every request there is."""
 
+import heapq
+import secrets
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Self
 
-import torch
+import structlog
 
 from antiphon.runtime.clock import Clock, SystemClock
-from antiphon.runtime.engine.architectures.llama import Llama
 from antiphon.runtime.engine.checkpoint import Checkpoint, open_checkpoint
 from antiphon.runtime.engine.device import choose_place
+from antiphon.runtime.engine.engine_config import PAGE_TOKENS, EngineConfig
 from antiphon.runtime.engine.grammar import Grammar, GrammarCompiler
-from antiphon.runtime.engine.kv_cache import KvCache
+from antiphon.runtime.engine.kv_pages import token_bytes
+from antiphon.runtime.engine.metrics import Meter, Peaks
+from antiphon.runtime.engine.model_size import size_of
+from antiphon.runtime.engine.plan import Row, Sampled, StepPlan
+from antiphon.runtime.engine.plan import Sequence as Running
 from antiphon.runtime.engine.prompt_blocks import prompt_blocks
-from antiphon.runtime.engine.request import Request, TokenEvent
-from antiphon.runtime.engine.sampler import Sampler
-from antiphon.runtime.engine.stop_strings import StopStrings
-from antiphon.runtime.engine.tokenizer import IncrementalDecoder, Tokenizer
-from antiphon.runtime.errors import ContextTooLong, InvalidRequest, ModelFileError
-from antiphon.schemas.inference import Finish, FinishReason, Timing, Turn, Usage
+from antiphon.runtime.engine.reply import Reply
+from antiphon.runtime.engine.request import Event, FailureEvent, FinishEvent, Request
+from antiphon.runtime.engine.runner import Runner
+from antiphon.runtime.engine.sampler import SampleRow, with_seed
+from antiphon.runtime.engine.scheduler import Scheduler
+from antiphon.runtime.engine.speculation import Speculator
+from antiphon.runtime.engine.tokenizer import Tokenizer
+from antiphon.runtime.engine.warm_up import warm_up
+from antiphon.runtime.errors import ContextTooLong, InvalidRequest, ModelBusy, ModelFileError, ModelUnavailable
+from antiphon.schemas.inference import EngineMetrics, Finish, FinishReason, Timing, Turn, Usage
 
-# Prefill goes in chunks, always from multiples of this, so that cancellation is noticed within one and a reused prefix
-# leaves the shapes of all later products, and with them the result, bit for bit as they were.
-CHUNK_TOKENS = 256
+log = structlog.get_logger()
+
+_CONTEXTS = 16  # that the page pool holds unless told otherwise, of 2,048 tokens
+_CONTEXT_TOKENS = 2048
+_CLOSE_TIMEOUT_S = 30.0  # the thread notices after the step it is in
+_LOOK_S = 0.05  # how often deadlines are looked at while nothing is computed
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Kept:
-    """Keys and values of the last request: ``prompt`` is the part that was computed in whole chunks."""
+@dataclass(eq=False, slots=True, kw_only=True)
+class _Live:
+    """A request between submission and its last event."""
 
-    prompt: tuple[int, ...]
-    cache: KvCache
+    request: Request
+    on_event: Callable[[Event], None]
+    submitted_s: float
+    grammar: Future[Grammar] | None = None
+    reply: Reply | None = None  # once it is in the scheduler's line
+    broken: Exception | None = None  # why it cannot go on, found while its step was being made
+    started: bool = False
+    first_s: float | None = None
+    last_s: float = 0.0
 
 
 class Engine:
-    """A model in memory, its tokenizer, and the prompt prefix of the last request.
+    """A model in memory and everything that is asked of it.
 
-    Not safe for several threads at once; generators of one thread may interleave.
+    ``submit`` and ``abort`` may be called from any thread; events are delivered on the engine's own, so whoever takes
+    them must be quick. A request that fails takes no other with it.
     """
 
-    def __init__(self, checkpoint: Checkpoint, *, dtype: torch.dtype, device: torch.device, clock: Clock) -> None:
-        self.config = checkpoint.config
-        self.tokenizer: Tokenizer = checkpoint.tokenizer
-        self.model = Llama(checkpoint.config, checkpoint.weights, dtype, device)
-        self._template = checkpoint.template
-        self._clock = clock
-        self._grammars: GrammarCompiler | None = None
-        self._kept: _Kept | None = None
-
-    @classmethod
-    def load(cls, path: Path, *, dtype: str = "auto", threads: int = 1, clock: Clock | None = None) -> Self:
-        """Read the checkpoint at ``path`` and place it on the accelerator if there is one.
-
-        ``dtype`` and ``threads`` as ``choose_place`` takes them.
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        config: EngineConfig,
+        *,
+        clock: Clock | None = None,
+        peaks: Peaks | None = None,
+        draw: Callable[[], int] = lambda: secrets.randbits(63),
+    ) -> None:
+        """Load the checkpoint's weights and start. ``draw`` gives seeds to requests that have none.
 
         Raises:
-            ConfigurationError: an unknown dtype or fewer than one thread.
+            ConfigurationError: an unknown dtype.
+            ModelFileError: a tensor is missing, unreadable or of another shape.
+        """
+        self.model_config = checkpoint.config
+        self.tokenizer: Tokenizer = checkpoint.tokenizer
+        self.config = config
+        self._template = checkpoint.template
+        self._clock = clock or SystemClock()
+        self._draw = draw
+        place = choose_place(config.dtype, config.threads)
+        on_accelerator = place.device.type != "cpu"
+        self.runner = Runner(
+            checkpoint.config,
+            checkpoint.weights,
+            place,
+            pages=None if on_accelerator and config.cache_tokens is None else self._pages(),
+            max_rows=config.max_rows,
+            batch_invariant=config.batch_invariant,
+        )
+        if on_accelerator:
+            warm_up(self.runner)
+        self.scheduler = Scheduler(
+            config, pages=self.runner.pages.count, context_tokens=checkpoint.config.context_tokens
+        )
+        self._speculator = Speculator(self.scheduler.cost.predict)
+        if config.speculate:
+            self.scheduler.propose = self._propose
+        self._decodes, self._decode_keys = 1, 0  # of the last step
+        self._preemptions = 0
+        size = size_of(checkpoint.config)
+        self._meter = Meter(
+            size,
+            weight_bytes=self.runner.model.weight_bytes,
+            kv_bytes=token_bytes(checkpoint.config, place.dtype) / size.kv_elements,
+            clock=self._clock,
+            peaks=peaks,
+        )
+        self._grammars = GrammarCompiler(checkpoint.tokenizer, checkpoint.config.vocabulary)
+        self._live: dict[str, _Live] = {}
+        self._deadlines: list[tuple[int, str]] = []
+        self._changed = threading.Condition()
+        self._inbox: list[Callable[[], None]] = []  # at most two entries for each live request
+        self._idle = True
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def active(self) -> int:
+        """Requests under way, those that wait too."""
+        return len(self._live)
+
+    @classmethod
+    def load(
+        cls,
+        path: Path,
+        config: EngineConfig | None = None,
+        *,
+        clock: Clock | None = None,
+        peaks: Peaks | None = None,
+    ) -> Self:
+        """The engine for the checkpoint at ``path``.
+
+        Raises:
+            ConfigurationError: an unknown dtype.
             ModelFileError: nothing there, damaged, or not supported.
         """
-        place = choose_place(dtype, threads)
-        return cls(open_checkpoint(path), dtype=place.dtype, device=place.device, clock=clock or SystemClock())
+        return cls(open_checkpoint(path), config or EngineConfig(), clock=clock, peaks=peaks)
 
     def encode(self, conversation: Sequence[Turn]) -> tuple[int, ...]:
         """The conversation as a prompt, by the checkpoint's chat template.
@@ -76,101 +158,302 @@ class Engine:
         today = datetime.fromtimestamp(self._clock.unix_ns() / 1e9, UTC)
         return tuple(self._template.encode(conversation, today=today))
 
-    def generate(self, request: Request, cancelled: threading.Event | None = None) -> Iterator[TokenEvent | Finish]:
-        """Events of the reply as they are computed, the last one a Finish.
-
-        ``cancelled`` and the deadline are looked at before each chunk of the prompt and between tokens.
+    def submit(self, request: Request, on_event: Callable[[Event], None]) -> None:
+        """Begin a reply; its events end with one FinishEvent or FailureEvent.
 
         Raises:
             ContextTooLong: the prompt leaves no room for one token.
-            InvalidRequest: an empty prompt, or a schema that cannot be compiled.
+            InvalidRequest: an empty prompt, ids that the model has not, or the id of a request under way.
+            ModelBusy: too many requests are under way; retryable.
+            ModelUnavailable: the engine is closed; retryable.
         """
-        prompt = request.prompt
-        if not prompt:
-            raise InvalidRequest("found an empty prompt, expected one token or more")
-        if len(prompt) >= self.config.context_tokens:
-            raise ContextTooLong(
-                f"found a prompt of {len(prompt)} tokens, expected fewer than this model's "
-                f"{self.config.context_tokens}; shorten the conversation",
-                prompt_tokens=len(prompt),
-                context_tokens=self.config.context_tokens,
-            )
-        yield from self._run(request, self._grammar(request), cancelled or threading.Event())
+        self._check(request)
+        live = _Live(request=with_seed(request, self._draw), on_event=on_event, submitted_s=self._clock.monotonic_s())
+        with self._changed:
+            if self._closed:
+                raise ModelUnavailable("the engine is closed")
+            if len(self._live) >= self.config.max_waiting + self.config.max_rows:
+                raise ModelBusy(
+                    f"found {len(self._live)} requests under way, the most this engine takes; try again later",
+                    retry_after_s=1.0,
+                )
+            if request.id in self._live:
+                raise InvalidRequest(f"found request id {request.id!r} twice, expected a new one")
+            self._live[request.id] = live
+            self._tell(lambda: self._arrive(live))
 
-    def _run(
-        self, request: Request, grammar: Grammar | None, cancelled: threading.Event
-    ) -> Iterator[TokenEvent | Finish]:
-        prompt, sampling = request.prompt, request.sampling
-        limit = min(sampling.max_tokens, self.config.context_tokens - len(prompt))
-        began_s = self._clock.monotonic_s()
-        first_s: float | None = None
-        cache = self._take_cache(prompt)
-        cached = cache.length
-        produced = 0
-        reason = FinishReason.CANCELLED
-        sampler, stops, decoder = Sampler(sampling), StopStrings(sampling.stop), IncrementalDecoder(self.tokenizer)
-        pending: Sequence[int] = prompt[cached:]
+    def abort(self, request_id: str) -> None:
+        """Give a request up: it ends as cancelled, after the step it is in at the latest. An unknown id is none."""
+        with self._changed:
+            live = self._live.get(request_id)
+            if live is not None:
+                self._tell(lambda: self._cancel(live))
+
+    def generate(self, request: Request) -> Iterator[Event]:
+        """Events of one reply as they come, the last one a FinishEvent; closing the iterator aborts it.
+
+        Raises:
+            AntiphonError: as ``submit``, or the error of a FailureEvent.
+        """
+        events: SimpleQueue[Event] = SimpleQueue()
+        self.submit(request, events.put)
         try:
-            while not self._over(request, cancelled):
-                hidden = self.model.forward(self._ids(pending[:CHUNK_TOKENS]), cache)
-                pending = pending[CHUNK_TOKENS:]
-                if pending:
-                    continue
-                token = sampler.sample(self.model.logits(hidden[-1:])[0], grammar.allowed() if grammar else None)
-                first_s = self._clock.monotonic_s() if first_s is None else first_s
-                produced += 1
-                found = self._reason(token, produced == limit, grammar)
-                text = "" if token in self.tokenizer.stop_ids else stops.push(decoder.push(token))
-                if stops.stopped:
-                    found = FinishReason.STOP
-                elif found is not None:
-                    text += stops.flush()
-                yield TokenEvent(token=token, text=text)
-                if found is not None:
-                    reason = found
-                    break
-                pending = (token,)
+            while True:
+                event = events.get()
+                if isinstance(event, FailureEvent):
+                    raise event.error
+                yield event
+                if isinstance(event, FinishEvent):
+                    return
         finally:
-            whole = min(cache.length, len(prompt)) // CHUNK_TOKENS * CHUNK_TOKENS
-            self._kept = _Kept(prompt=prompt[:whole], cache=cache)
-        ended_s = self._clock.monotonic_s()
-        yield Finish(
-            reason=reason,
-            usage=Usage(input_tokens=len(prompt), output_tokens=produced, cached_tokens=cached),
-            timing=Timing(
-                prefill_s=(ended_s if first_s is None else first_s) - began_s,
-                decode_s=0.0 if first_s is None else ended_s - first_s,
-            ),
-            prompt_blocks=prompt_blocks(prompt),
+            self.abort(request.id)  # none of ours any more, unless the iterator was closed before its end
+
+    def metrics(self) -> EngineMetrics:
+        """The engine in numbers."""
+        counts = self.scheduler.counts
+        return self._meter.snapshot(
+            waiting=counts.waiting,
+            running=counts.running,
+            pages_used=counts.pages_used,
+            pages_total=counts.pages_used + counts.pages_free,
         )
 
-    def _reason(self, token: int, last: bool, grammar: Grammar | None) -> FinishReason | None:
-        """Why the reply ends with ``token``, if it does."""
-        if token in self.tokenizer.stop_ids or (grammar is not None and grammar.consume(token)):
-            return FinishReason.STOP
-        return FinishReason.LENGTH if last else None
+    def close(self) -> None:
+        """Stop. Requests under way fail with ModelUnavailable. Idempotent."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join(_CLOSE_TIMEOUT_S)
+        self._grammars.close()
 
-    def _over(self, request: Request, cancelled: threading.Event) -> bool:
-        deadline = request.deadline_unix_ms
-        return cancelled.is_set() or (deadline is not None and self._clock.unix_ns() >= deadline * 1_000_000)
+    def _pages(self) -> int:
+        tokens = self.config.cache_tokens
+        if tokens is None:
+            tokens = _CONTEXTS * min(_CONTEXT_TOKENS, self.model_config.context_tokens)
+        return -(-tokens // PAGE_TOKENS)
 
-    def _ids(self, tokens: Sequence[int]) -> torch.Tensor:
-        return torch.tensor(tokens, dtype=torch.long, device=self.model.device)
+    def _check(self, request: Request) -> None:
+        prompt, config = request.prompt, self.model_config
+        if not prompt:
+            raise InvalidRequest("found an empty prompt, expected one token or more")
+        if not (min(prompt) >= 0 and max(prompt) < config.vocabulary):
+            raise InvalidRequest(
+                f"found token ids from {min(prompt)} to {max(prompt)}, expected 0 to {config.vocabulary - 1}"
+            )
+        if len(prompt) >= config.context_tokens:
+            raise ContextTooLong(
+                f"found a prompt of {len(prompt)} tokens, expected fewer than this model's "
+                f"{config.context_tokens}; shorten the conversation",
+                prompt_tokens=len(prompt),
+                context_tokens=config.context_tokens,
+            )
 
-    def _take_cache(self, prompt: tuple[int, ...]) -> KvCache:
-        """The kept cache, cut to the whole chunks it shares with ``prompt``, or a new one. At least one token of the
-        prompt is left to compute: its scores are needed."""
-        kept, self._kept = self._kept, None
-        if kept is None:
-            return self.model.new_cache()
-        most = min(len(kept.prompt), len(prompt) - 1)
-        same = next((at for at in range(most) if kept.prompt[at] != prompt[at]), most)
-        kept.cache.truncate(same // CHUNK_TOKENS * CHUNK_TOKENS)
-        return kept.cache
+    def _tell(self, action: Callable[[], None]) -> None:
+        """Have the engine's thread do it; the caller holds the lock."""
+        self._inbox.append(action)
+        self._changed.notify_all()
 
-    def _grammar(self, request: Request) -> Grammar | None:
+    # From here on everything runs on the engine's thread.
+
+    def _work(self) -> None:
+        try:
+            while self._wait():
+                self._expire()
+                self._step()
+        except Exception as error:
+            log.error("engine_failed", exc_info=error)
+            with self._changed:
+                self._closed = True
+        for live in list(self._live.values()):
+            self._fail(live, ModelUnavailable("the engine is closed"))
+
+    def _wait(self) -> bool:
+        """Do what the inbox says, after waiting for something to do; False once the engine is closed."""
+        with self._changed:
+            if self._idle:
+                timeout_s = _LOOK_S if self._live else None
+                self._changed.wait_for(lambda: self._inbox or self._closed, timeout_s)
+            inbox, self._inbox = self._inbox, []
+            if self._closed:
+                return False
+        for action in inbox:
+            action()
+        return True
+
+    def _arrive(self, live: _Live) -> None:
+        request = live.request
+        if request.deadline_unix_ms is not None:
+            heapq.heappush(self._deadlines, (request.deadline_unix_ms, request.id))
         if request.json_schema is None:
-            return None
-        if self._grammars is None:
-            self._grammars = GrammarCompiler(self.tokenizer, self.config.vocabulary)
-        return self._grammars.compile(request.json_schema)
+            self._enter(live, None)
+            return
+        live.grammar = self._grammars.compile(request.json_schema)
+        live.grammar.add_done_callback(lambda _: self._compiled(live))
+
+    def _compiled(self, live: _Live) -> None:
+        """On the compiler's thread: have the request enter."""
+        with self._changed:
+            self._tell(lambda: self._enter(live, live.grammar))
+
+    def _enter(self, live: _Live, compiled: Future[Grammar] | None) -> None:
+        """Put a request whose grammar is ready into the scheduler's line, unless it was given up meanwhile."""
+        request = live.request
+        if self._live.get(request.id) is not live or (compiled is not None and compiled.cancelled()):
+            return
+        try:
+            grammar = None if compiled is None else compiled.result()
+            self.scheduler.add(request, self._clock.monotonic_s())
+        except Exception as error:
+            self._fail(live, error)
+            return
+        most = min(request.sampling.max_tokens, self.model_config.context_tokens - len(request.prompt))
+        live.reply = Reply(request, self.tokenizer, most=most, grammar=grammar)
+
+    def _expire(self) -> None:
+        now_ms = self._clock.unix_ns() // 1_000_000
+        while self._deadlines and self._deadlines[0][0] <= now_ms:
+            live = self._live.get(heapq.heappop(self._deadlines)[1])
+            if live is not None and (live.request.deadline_unix_ms or 0) <= now_ms:
+                self._cancel(live)
+
+    def _cancel(self, live: _Live) -> None:
+        if self._live.get(live.request.id) is live:
+            self._finish(live, FinishReason.CANCELLED)
+
+    def _step(self) -> None:
+        """Compute one step, if there is anything to compute."""
+        began_s = self._clock.monotonic_s()
+        plan = self.scheduler.schedule(began_s)
+        self._idle = plan is None
+        if plan is None:
+            return
+        self._note(plan)
+        try:
+            outcomes = self.runner.run(plan, self._sample_row)
+        except Exception as error:
+            log.error("engine_step_failed", rows=len(plan.rows), tokens=plan.new_tokens, exc_info=error)
+            for row in plan.rows:
+                live = self._live.get(row.sequence.request.id)
+                if live is not None:
+                    failure = ModelUnavailable(f"the step failed: {type(error).__name__}: {error}; try again")
+                    failure.__cause__ = error
+                    self._fail(live, failure)
+            return
+        now_s = self._clock.monotonic_s()
+        sampled = [each if isinstance(each, Sampled) else Sampled(tokens=()) for each in outcomes]
+        self._meter.step(plan, sampled, now_s - began_s)
+        for (sequence, row, new), outcome in zip(
+            self.scheduler.commit(plan, sampled, now_s - began_s, now_s), outcomes, strict=True
+        ):
+            live = self._live[sequence.request.id]
+            broken = live.broken or (outcome if isinstance(outcome, Exception) else None)
+            if broken is None:
+                self._say(live, row, new, now_s)
+            else:
+                self._fail(live, broken)
+
+    def _note(self, plan: StepPlan) -> None:
+        """Remember what the next step's drafts are weighed against, and count whom this one starts or put back."""
+        preemptions = self.scheduler.counts.preemptions
+        while self._preemptions < preemptions:
+            self._preemptions += 1
+            self._meter.preempted()
+        decodes = [row for row in plan.rows if row.samples and row.count == 1 + len(row.drafts)]
+        self._decodes = max(1, len(decodes))
+        self._decode_keys = sum(row.start + row.count for row in decodes)
+        for row in plan.rows:
+            live = self._live[row.sequence.request.id]
+            if not live.started:
+                live.started = True
+                self._meter.admitted(prompt_tokens=len(live.request.prompt), cached_tokens=row.sequence.cached)
+
+    def _propose(self, sequence: Running, most: int) -> tuple[int, ...]:
+        """Drafts that the request's grammar allows."""
+        reply = self._live[sequence.request.id].reply
+        grammar = None if reply is None else reply.grammar
+        drafts = self._speculator.propose(
+            sequence,
+            most,
+            rows=self._decodes,
+            kv_tokens=self._decode_keys,
+            forced=() if grammar is None else grammar.forced(),
+        )
+        return drafts if grammar is None or not drafts else drafts[: grammar.allowed(drafts)]
+
+    def _sample_row(self, row: Row) -> SampleRow:
+        live = self._live[row.sequence.request.id]
+        masks = None
+        if live.reply is not None and live.reply.grammar is not None:
+            try:
+                masks = live.reply.grammar.masks(row.drafts)
+            except InvalidRequest as error:  # it fails alone, after the step
+                live.broken = error
+        return SampleRow(sequence=row.sequence, drafts=row.drafts, masks=masks)
+
+    def _say(self, live: _Live, row: Row, new: Sampled, now_s: float) -> None:
+        """Deliver the tokens of one row, up to the one that ends the reply."""
+        reply = live.reply
+        assert reply is not None
+        if row.drafts:
+            self._speculator.observe(row.sequence, len(row.drafts), len(new.tokens) - 1)
+        if live.first_s is None:
+            live.first_s = now_s
+            self._meter.first_token(now_s - live.submitted_s)
+        else:
+            self._meter.later_tokens(len(new.tokens), now_s - live.last_s)
+        live.last_s = now_s
+        for index, token in enumerate(new.tokens):
+            try:
+                event, reason = reply.take(token, new.logprobs[index] if new.logprobs else None)
+            except Exception as error:
+                self._fail(live, error)
+                return
+            live.on_event(event)
+            if reason is not None:
+                self._finish(live, reason)
+                return
+
+    def _finish(self, live: _Live, reason: FinishReason) -> None:
+        request, now_s = live.request, self._clock.monotonic_s()
+        usage, queue_s = Usage(input_tokens=0), now_s - live.submitted_s
+        if live.reply is not None:
+            sequence = self.scheduler.sequence(request.id)
+            waited_s = self.scheduler.queue_s(request.id)
+            if waited_s is not None:
+                queue_s = waited_s
+                usage = Usage(
+                    input_tokens=len(request.prompt), output_tokens=live.reply.tokens, cached_tokens=sequence.cached
+                )
+        started_s = live.submitted_s + queue_s
+        finish = Finish(
+            reason=reason,
+            usage=usage,
+            timing=Timing(
+                queue_s=queue_s,
+                prefill_s=max(0.0, (now_s if live.first_s is None else live.first_s) - started_s),
+                decode_s=0.0 if live.first_s is None else now_s - live.first_s,
+            ),
+            prompt_blocks=prompt_blocks(request.prompt),
+        )
+        self._end(live, finished=reason is not FinishReason.CANCELLED)
+        live.on_event(FinishEvent(request=request.id, finish=finish))
+
+    def _fail(self, live: _Live, error: Exception) -> None:
+        if self._live.get(live.request.id) is live:
+            self._end(live, finished=False)
+            live.on_event(FailureEvent(request=live.request.id, error=error))
+
+    def _end(self, live: _Live, *, finished: bool) -> None:
+        """Free all that a request holds."""
+        request, now_s = live.request, self._clock.monotonic_s()
+        if live.reply is not None:
+            self._speculator.finished(self.scheduler.sequence(request.id))
+            if finished:
+                self.scheduler.finish(request.id, now_s)
+            else:
+                self.scheduler.abort(request.id, now_s)
+        elif live.grammar is not None:
+            live.grammar.cancel()
+        self._meter.finished()
+        with self._changed:
+            del self._live[request.id]

@@ -1,22 +1,24 @@
 """A GGUF file: metadata and where each tensor lies.
 
 Our own reader of the header (format: ggml's ``docs/gguf.md``, versions 2 and 3, little endian). The ``gguf`` package
-makes a numpy view of every string and takes seconds for a vocabulary; this takes a tenth of one, and it notices
-truncation before a tensor is touched. The tests hold it against that package.
+makes a numpy view of every string and takes seconds for a vocabulary; this takes a tenth of one. Nothing in the file is
+believed before it is checked against the file's size, so truncation and absurd counts are noticed before memory is
+taken or a tensor touched. The tests hold it against that package.
 """
 
+import math
 import mmap
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from antiphon.runtime.engine.model_files import REMEDY
 from antiphon.runtime.errors import ModelFileError
 
-_SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
+_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
-
-REMEDY = "the file is damaged or incomplete: pull or copy it again"
+_HEADER_MOST = 2**26  # bytes; a vocabulary of 262,144 with its merges takes 14 MB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,35 +66,43 @@ class _Cursor:
     def __init__(self, data: mmap.mmap, path: Path) -> None:
         self._data = data
         self._path = path
+        self._end = min(len(data), _HEADER_MOST)
         self.position = 0
 
-    def scalar(self, layout: str) -> Any:
-        try:
-            (value,) = struct.unpack_from(layout, self._data, self.position)
-        except struct.error as error:
-            raise ModelFileError(f"{self._path}: ends inside its header; {REMEDY}") from error
-        self.position += struct.calcsize(layout)
-        return value
+    def scalars(self, kind: str, count: int = 1) -> tuple[Any, ...]:
+        layout = f"<{count}{kind}"
+        start = self._take(count * struct.calcsize(f"<{kind}"))
+        return struct.unpack_from(layout, self._data, start)
+
+    def number(self, kind: str) -> int:
+        found: int = self.scalars(kind)[0]
+        return found
 
     def string(self) -> str:
-        length = self.scalar("<Q")
-        raw = self._data[self.position : self.position + length]
-        if len(raw) != length:
-            raise ModelFileError(f"{self._path}: ends inside its header; {REMEDY}")
-        self.position += length
-        return raw.decode(errors="replace")
+        length = self.number("Q")
+        start = self._take(length)
+        return self._data[start : start + length].decode(errors="replace")
 
-    def value(self, kind: int) -> Any:
+    def value(self) -> Any:
+        kind = self.number("I")
+        if kind != _ARRAY:
+            return self._values(kind, 1)[0]
+        return self._values(self.number("I"), self.number("Q"))
+
+    def _values(self, kind: int, count: int) -> list[Any]:
         if kind == _STRING:
-            return self.string()
-        if kind == _ARRAY:
-            element, count = self.scalar("<I"), self.scalar("<Q")
-            if count > len(self._data):
-                raise ModelFileError(f"{self._path}: an array claims {count} elements; {REMEDY}")
-            return [self.value(element) for _ in range(count)]
+            return [self.string() for _ in range(count)]
         if kind not in _SCALARS:
             raise ModelFileError(f"{self._path}: found metadata type {kind}, expected 0 to 12; {REMEDY}")
-        return self.scalar(_SCALARS[kind])
+        return list(self.scalars(_SCALARS[kind], count))
+
+    def _take(self, length: int) -> int:
+        start, self.position = self.position, self.position + length
+        if self.position > self._end:
+            raise ModelFileError(
+                f"{self._path}: ends inside its header, which claims {self.position} of {self._end} bytes; {REMEDY}"
+            )
+        return start
 
 
 def open_gguf(path: Path) -> GgufFile:
@@ -102,6 +112,8 @@ def open_gguf(path: Path) -> GgufFile:
         ModelFileError: no such file, not GGUF, truncated, or with tensor types this engine does not dequantise.
     """
     try:
+        if not path.is_file():  # opening a pipe would wait for ever
+            raise OSError("not a file")
         with path.open("rb") as file:
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     except (OSError, ValueError) as error:  # ValueError: mmap of an empty file
@@ -110,45 +122,57 @@ def open_gguf(path: Path) -> GgufFile:
         raise ModelFileError(f"{path}: starts with {data[:4]!r}, expected b'GGUF'; {REMEDY}")
     cursor = _Cursor(data, path)
     cursor.position = 4
-    version = cursor.scalar("<I")
+    version = cursor.number("I")
     if version not in (2, 3):
         raise ModelFileError(f"{path}: found GGUF version {version}, supported: 2, 3 (little endian)")
-    tensor_count, metadata_count = cursor.scalar("<Q"), cursor.scalar("<Q")
+    tensor_count, metadata_count = cursor.number("Q"), cursor.number("Q")
     metadata: dict[str, Any] = {}
     for _ in range(metadata_count):
         name = cursor.string()
-        metadata[name] = cursor.value(cursor.scalar("<I"))
-    relative = {cursor.string(): _tensor(cursor, path) for _ in range(tensor_count)}
+        metadata[name] = cursor.value()
     alignment = metadata.get("general.alignment", 32)
-    if not isinstance(alignment, int) or alignment < 1:
-        raise ModelFileError(f"{path}: found alignment {alignment!r}, expected a positive number; {REMEDY}")
+    if not isinstance(alignment, int) or alignment < 8 or alignment & (alignment - 1):
+        raise ModelFileError(f"{path}: found alignment {alignment!r}, expected a power of 2 from 8 on; {REMEDY}")
+    relative: dict[str, TensorInfo] = {}
+    for _ in range(tensor_count):
+        name = cursor.string()
+        if name in relative:
+            raise ModelFileError(f"{path}: found tensor {name} twice; {REMEDY}")
+        relative[name] = _tensor(cursor, path)
     base = -(-cursor.position // alignment) * alignment
-    tensors = {}
-    for name, info in relative.items():
-        end = base + info.offset + info.size
-        if end > len(data):
-            raise ModelFileError(f"{path}: {len(data)} bytes, but tensor {name} ends at byte {end}; {REMEDY}")
-        tensors[name] = TensorInfo(type=info.type, shape=info.shape, offset=base + info.offset, size=info.size)
+    tensors = {name: replace(info, offset=base + info.offset) for name, info in relative.items()}
+    _expect_layout(path, tensors, base, alignment, len(data))
     return GgufFile(path=path, metadata=metadata, tensors=tensors, data=data)
 
 
+def _expect_layout(path: Path, tensors: dict[str, TensorInfo], start: int, alignment: int, size: int) -> None:
+    """Tensors one after another, aligned, none beyond the file's end."""
+    for name, info in sorted(tensors.items(), key=lambda item: item[1].offset):
+        end = info.offset + info.size
+        if end > size:
+            raise ModelFileError(f"{path}: {size} bytes, but tensor {name} ends at byte {end}; {REMEDY}")
+        if info.offset < start or info.offset % alignment:
+            raise ModelFileError(
+                f"{path}: tensor {name} starts at byte {info.offset}, expected a multiple of {alignment} from "
+                f"{start} on; {REMEDY}"
+            )
+        start = end
+
+
 def _tensor(cursor: _Cursor, path: Path) -> TensorInfo:
-    dimensions = cursor.scalar("<I")
-    if dimensions > 4:
-        raise ModelFileError(f"{path}: a tensor claims {dimensions} dimensions, expected 4 at most; {REMEDY}")
-    shape = tuple(cursor.scalar("<Q") for _ in range(dimensions))[::-1]
-    number, offset = cursor.scalar("<I"), cursor.scalar("<Q")
+    dimensions = cursor.number("I")
+    if not 1 <= dimensions <= 4:
+        raise ModelFileError(f"{path}: a tensor claims {dimensions} dimensions, expected 1 to 4; {REMEDY}")
+    shape = tuple(cursor.scalars("Q", dimensions))[::-1]
+    number, offset = cursor.number("I"), cursor.number("Q")
     kind = TYPES.get(number)
     if kind is None:
         supported = ", ".join(kind.name for kind in TYPES.values())
         raise ModelFileError(
             f"{path}: found GGUF tensor type {number}, supported: {supported}; use another quantisation"
         )
-    elements = 1
-    for length in shape:
-        elements *= length
-    if shape and shape[-1] % kind.block:
+    if 0 in shape or shape[-1] % kind.block:
         raise ModelFileError(
-            f"{path}: found a row of {shape[-1]} elements, expected a multiple of {kind.block}; {REMEDY}"
+            f"{path}: found a tensor of shape {shape}, expected rows of a multiple of {kind.block} elements; {REMEDY}"
         )
-    return TensorInfo(type=kind, shape=shape, offset=offset, size=elements // kind.block * kind.size)
+    return TensorInfo(type=kind, shape=shape, offset=offset, size=math.prod(shape) // kind.block * kind.size)

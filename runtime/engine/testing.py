@@ -1,4 +1,4 @@
-"""Checkpoints small enough to write in a test: random weights, and tokenizers of a few entries."""
+"""Checkpoints small enough to write in a test (random weights, tokenizers of a few entries), and a model's scores."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,11 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+from antiphon.kernels.paged_layout import PagedLayout
+from antiphon.runtime.engine.architectures.llama import Llama
+from antiphon.runtime.engine.engine_config import PAGE_TOKENS
+from antiphon.runtime.engine.kv_pages import KvPages
 
 CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 TEMPLATE = (
@@ -20,18 +25,28 @@ _WORD_PIECES = {
         (*_BERT_CONTROL, "the", "sea", "sky", "is", "blue", "##ish", "fox", "##es", "red", ".")
     )
 }
+_FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("LlamaForCausalLM", {}),
+    "mistral": ("MistralForCausalLM", {"sliding_window": None}),
+    "qwen2": ("Qwen2ForCausalLM", {}),
+    "qwen3": ("Qwen3ForCausalLM", {"head_dim": 16}),
+}
 _MERGES = [("h", "e"), ("Ġ", "t"), ("Ġt", "he"), ("i", "n")]
 
 
-def write_tiny_checkpoint(folder: Path, *, seed: int = 0, **overrides: Any) -> Path:
-    """Write a Hugging Face folder of a random Llama model; ``overrides`` replace entries of its config.json.
+def write_tiny_checkpoint(
+    folder: Path, *, family: str = "llama", shards: int = 1, seed: int = 0, **overrides: Any
+) -> Path:
+    """Write a Hugging Face folder of a random llama, mistral, qwen2 or qwen3; ``overrides`` replace entries of its
+    config.json.
 
     It speaks gibberish, but deterministic gibberish, and runs thousands of tokens a second. Returns ``folder``.
     """
     tokenizer = _tokenizer()
+    architecture, own = _FAMILIES[family]
     config: dict[str, Any] = {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
+        "architectures": [architecture],
+        "model_type": family,
         "hidden_act": "silu",
         "hidden_size": 32,
         "intermediate_size": 64,
@@ -45,10 +60,11 @@ def write_tiny_checkpoint(folder: Path, *, seed: int = 0, **overrides: Any) -> P
         "tie_word_embeddings": True,
         "bos_token_id": 1,
         "eos_token_id": 2,
+        **own,
         **overrides,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(_tensors(config, seed), folder / "model.safetensors", metadata={"format": "pt"})
+    _save(_tensors(config, seed), folder, shards)
     tokenizer.save(str(folder / "tokenizer.json"))
     described = {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -103,6 +119,19 @@ def _tokenizer() -> Tokenizer:
     return tokenizer
 
 
+def _save(tensors: dict[str, torch.Tensor], folder: Path, shards: int) -> None:
+    if shards == 1:
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        return
+    files: dict[str, str] = {}
+    for shard in range(shards):
+        file = f"model-{shard + 1:05}-of-{shards:05}.safetensors"
+        part = {name: tensors[name] for name in list(tensors)[shard::shards]}
+        save_file(part, folder / file, metadata={"format": "pt"})
+        files |= dict.fromkeys(part, file)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": files}))
+
+
 def _tensors(config: dict[str, Any], seed: int) -> dict[str, torch.Tensor]:
     random = torch.Generator().manual_seed(seed)
 
@@ -128,6 +157,11 @@ def _tensors(config: dict[str, Any], seed: int) -> dict[str, torch.Tensor]:
             f"{at}.mlp.up_proj.weight": normal(ffn, width),
             f"{at}.mlp.down_proj.weight": normal(width, ffn),
         }
+        if config["model_type"] == "qwen2":
+            rows = {"q": heads * head_width, "k": kv_heads * head_width, "v": kv_heads * head_width}
+            tensors |= {f"{at}.self_attn.{part}_proj.bias": normal(rows[part]) for part in rows}
+        if config["model_type"] == "qwen3":
+            tensors |= {f"{at}.self_attn.{part}_norm.weight": 1 + normal(head_width) for part in "qk"}
     return tensors
 
 
@@ -161,3 +195,24 @@ def _encoder_tensors(config: dict[str, Any], seed: int) -> dict[str, torch.Tenso
         tensors |= product(f"{at}.output.dense", width, ffn)
         tensors |= norm(f"{at}.output.LayerNorm")
     return tensors
+
+
+def logits_of(model: Llama, ids: torch.Tensor, *chunks: int) -> torch.Tensor:
+    """Scores of every position of one sequence, computed in chunks of these lengths, the rest in one."""
+    pages = -(-len(ids) // PAGE_TOKENS)
+    memory = KvPages(model.config, pages, model.place.dtype, model.place.device)
+    found, start = [], 0
+    for part in torch.split(ids, [*chunks, len(ids) - sum(chunks)]):
+        positions = torch.arange(start, start + len(part))
+        start += len(part)
+        layout = PagedLayout(
+            query_starts=torch.tensor([0, len(part)], dtype=torch.int32),
+            context_tokens=torch.tensor([start], dtype=torch.int32),
+            page_table=torch.arange(pages, dtype=torch.int32)[None],
+            slots=positions,
+            most_queries=len(part),
+            most_context=start,
+        )
+        if len(part):
+            found.append(model.logits(model.forward(part, positions, layout, memory)))
+    return torch.cat(found)

@@ -1,21 +1,15 @@
 """Text to token ids and back, for byte-level and SentencePiece-style BPE."""
 
 import codecs
-import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Encoder
+from tokenizers import pre_tokenizers
 
 from antiphon.runtime.errors import ModelFileError
 
-_CONTROL = 3  # GGUF token type
-_LLAMA3_WORDS = (  # Llama 3's release code
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 _BYTE_FALLBACK = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
@@ -30,6 +24,7 @@ class Tokenizer:
         """
         encoder.encode_special_tokens = True  # that is: take "<|im_end|>" in a text as text
         self._encoder = encoder
+        self._spaced = _take_over_first_space(encoder)
         self.stop_ids = frozenset(stop_ids)
         self.bos = bos
         self.eos = eos
@@ -37,15 +32,32 @@ class Tokenizer:
         self.control = {token.content: index for index, token in added.items() if token.special}
         self._control_ids = frozenset(self.control.values())
         self._added = {index: token.content.encode() for index, token in added.items()}
-        decoder = json.dumps(json.loads(encoder.to_str())["decoder"])
+        decoder = encoder.decoder.__getstate__().decode() if encoder.decoder else "none"
         self._byte_level = '"ByteLevel"' in decoder
         if not self._byte_level and '"ByteFallback"' not in decoder:
             raise ModelFileError(f"tokenizer: found decoder {decoder[:200]}, supported: ByteLevel, ByteFallback")
         self._bytes_of = {character: byte for byte, character in _byte_characters().items()}
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of ``text``, no token added and none of it read as a control token."""
-        ids: list[int] = self._encoder.encode(text, add_special_tokens=False).ids
+    @property
+    def highest_id(self) -> int:
+        """The largest id of a token, -1 without any."""
+        return max(self._encoder.get_vocab().values(), default=-1)
+
+    def encode(self, text: str, *, continues: bool = False) -> list[int]:
+        """Ids of ``text``, no token added and none of it read as a control token.
+
+        ``continues``: the text follows a control token. Some tokenizers put a space before the first word of a
+        conversation and of nothing after it.
+
+        Raises:
+            ModelFileError: the tokenizer lacks what it needs for this text.
+        """
+        if self._spaced and not continues and text and not text.startswith((" ", "▁")):
+            text = " " + text
+        try:
+            ids: list[int] = self._encoder.encode(text, add_special_tokens=False).ids
+        except Exception as error:  # tokenizers raises bare Exception, for an unknown token that is itself unknown
+            raise ModelFileError(f"tokenizer: cannot encode ({error}); pull or copy it again") from error
         return ids
 
     def token_bytes(self, token: int) -> bytes:
@@ -58,7 +70,10 @@ class Tokenizer:
         if text is None:
             return b""
         if self._byte_level:
-            return bytes(self._bytes_of[character] for character in text)
+            try:
+                return bytes(self._bytes_of[character] for character in text)
+            except KeyError:  # not of the byte alphabet: some files spell rare tokens out
+                return text.encode()
         fallback = _BYTE_FALLBACK.fullmatch(text)
         return bytes.fromhex(fallback[1]) if fallback else text.replace("▁", " ").encode()
 
@@ -78,44 +93,6 @@ class IncrementalDecoder:
     def push(self, token: int) -> str:
         """The text that ``token`` completes, perhaps none. A character left incomplete at the end is dropped."""
         return self._utf8.decode(self._tokenizer.token_bytes(token))
-
-
-def from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
-    """The tokenizer in a GGUF file's metadata.
-
-    Raises:
-        ModelFileError: entries missing or of a kind of tokenizer this engine does not build.
-    """
-    model, pre = metadata.get("tokenizer.ggml.model"), metadata.get("tokenizer.ggml.pre", "gpt-2")
-    if model != "gpt2":
-        raise ModelFileError(f"GGUF metadata: found tokenizer {model!r}, supported: gpt2 (byte-level BPE)")
-    words = _pre_tokenizers()
-    if pre not in words:
-        raise ModelFileError(f"GGUF metadata: found pre-tokenizer {pre!r}, supported: {', '.join(words)}")
-    try:
-        tokens, merges = metadata["tokenizer.ggml.tokens"], metadata["tokenizer.ggml.merges"]
-        stops = {int(metadata["tokenizer.ggml.eos_token_id"])}
-    except KeyError as error:
-        raise ModelFileError(f"GGUF metadata: has no {error}; expected a complete byte-level BPE tokenizer") from error
-    stops |= {int(metadata[name]) for name in ("tokenizer.ggml.eot_token_id",) if name in metadata}
-    vocabulary = {token: index for index, token in enumerate(tokens)}
-    pairs = [tuple(merge.split(" ", 1)) for merge in merges]
-    try:
-        encoder = Encoder(models.BPE(vocab=vocabulary, merges=pairs, ignore_merges=pre == "llama-bpe"))
-    except Exception as error:  # tokenizers raises bare Exception for a merge whose token is not in the vocabulary
-        raise ModelFileError(f"GGUF metadata: the tokenizer's merges do not fit its tokens ({error})") from error
-    encoder.pre_tokenizer = words[pre]
-    encoder.decoder = decoders.ByteLevel()
-    kinds = metadata.get("tokenizer.ggml.token_type", ())
-    control = [token for token, kind in zip(tokens, kinds, strict=False) if kind == _CONTROL]
-    encoder.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in control])
-    bos = metadata.get("tokenizer.ggml.bos_token_id")
-    return Tokenizer(
-        encoder,
-        stop_ids=stops,
-        bos="" if bos is None or bos >= len(tokens) else tokens[bos],
-        eos=next((tokens[index] for index in sorted(stops) if index < len(tokens)), ""),
-    )
 
 
 def from_hf(tokenizer_json: str, tokenizer_config: Mapping[str, Any], stop_ids: Iterable[int]) -> Tokenizer:
@@ -141,19 +118,14 @@ def _content(token: object) -> str:
     return content if isinstance(content, str) else ""
 
 
-def _pre_tokenizers() -> dict[str, pre_tokenizers.PreTokenizer]:
-    """By GGUF name: how text is cut into words before merging."""
-    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    return {
-        "gpt-2": byte_level,
-        "smollm": pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), byte_level]),
-        "llama-bpe": pre_tokenizers.Sequence(
-            [
-                pre_tokenizers.Split(Regex(_LLAMA3_WORDS), behavior="isolated"),
-                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-            ]
-        ),
-    }
+def _take_over_first_space(encoder: Encoder) -> bool:
+    """Whether ``encoder`` put a space before the first word. It no longer does: it sees one piece of a conversation at
+    a time, and cannot tell which is the first."""
+    words: Any = encoder.pre_tokenizer
+    if not isinstance(words, pre_tokenizers.Metaspace) or words.prepend_scheme != "first":
+        return False
+    words.prepend_scheme = "never"
+    return True
 
 
 def _byte_characters() -> dict[int, str]:

@@ -1,16 +1,19 @@
 """Tensors of a checkpoint by their Hugging Face names, whatever file they lie in."""
 
-import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
 from antiphon.runtime.engine.config import ModelConfig
-from antiphon.runtime.engine.gguf_file import REMEDY, GgufFile
+from antiphon.runtime.engine.gguf_file import GgufFile, TensorInfo
+from antiphon.runtime.engine.model_files import REMEDY, read_json
+from antiphon.runtime.engine.packed_weight import QUANTISED, PackedWeight, unpack
 from antiphon.runtime.errors import ModelFileError
+
+_ROTATED = tuple(f"{part}_proj.{kind}" for part in "qk" for kind in ("weight", "bias"))
+_LAYER = re.compile(r"^blk\.\d+\.")
 
 
 class Weights(Protocol):
@@ -24,47 +27,20 @@ class Weights(Protocol):
         """The tensor in a floating dtype, on the CPU; its memory may be shared with the file's.
 
         Raises:
-            ModelFileError: missing, of another shape, or unreadable.
+            ModelFileError: missing, of another shape, unreadable, or not finite.
+        """
+        ...
+
+    def packed(self, name: str, shape: tuple[int, ...]) -> PackedWeight | None:
+        """The tensor's codes as they are in the file, or None for one in a floating dtype.
+
+        Raises:
+            ModelFileError: as ``get``.
         """
         ...
 
 
-def _split(raw: torch.Tensor, block: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Blocks of bytes as (float16 scale in float32 [blocks, 1], the bytes after it)."""
-    blocks = raw.view(-1, block)
-    return blocks[:, :2].contiguous().view(torch.float16).float(), blocks[:, 2:]
-
-
-def _nibbles(packed: torch.Tensor) -> torch.Tensor:
-    """16 bytes as 32 numbers: low nibbles are elements 0 to 15, high ones 16 to 31."""
-    return torch.cat((packed & 0x0F, packed >> 4), dim=1).float()
-
-
-def _q4_0(raw: torch.Tensor) -> torch.Tensor:
-    scale, packed = _split(raw, 18)
-    return (_nibbles(packed) - 8) * scale
-
-
-def _q4_1(raw: torch.Tensor) -> torch.Tensor:
-    scale, rest = _split(raw, 20)
-    offset = rest[:, :2].contiguous().view(torch.float16).float()
-    return _nibbles(rest[:, 2:]) * scale + offset
-
-
-def _q8_0(raw: torch.Tensor) -> torch.Tensor:
-    scale, codes = _split(raw, 34)
-    return codes.view(torch.int8).float() * scale
-
-
-_DEQUANTISE: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "F32": lambda raw: raw.view(torch.float32),
-    "F16": lambda raw: raw.view(torch.float16),
-    "BF16": lambda raw: raw.view(torch.bfloat16),
-    "Q4_0": _q4_0,
-    "Q4_1": _q4_1,
-    "Q8_0": _q8_0,
-}
-
+_FLOATS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _GGUF_NAMES = {
     "model.embed_tokens": "token_embd",
     "model.norm": "output_norm",
@@ -73,6 +49,8 @@ _GGUF_NAMES = {
     "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k",
     "self_attn.v_proj": "attn_v",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
     "self_attn.o_proj": "attn_output",
     "post_attention_layernorm": "ffn_norm",
     "mlp.gate_proj": "ffn_gate",
@@ -82,33 +60,71 @@ _GGUF_NAMES = {
 
 
 class GgufWeights:
-    """Tensors of a GGUF file of the llama architecture."""
+    """Tensors of a GGUF file."""
 
     def __init__(self, file: GgufFile, config: ModelConfig) -> None:
+        """Raises ModelFileError for a tensor that this engine would leave out, and so compute another model."""
         self._file = file
-        self._config = config
+        self._head_width = config.head_width
+        # llama.cpp's converter lays the rows of a head out for its own rotation, in this architecture alone.
+        self._interleaved = file.metadata["general.architecture"] == "llama"
+        known = {"rope_freqs.weight", *(f"{name}.weight" for name in _GGUF_NAMES.values())}
+        known |= {f"attn_{part}.bias" for part in "qkv"}
+        for name in file.tensors:
+            if _LAYER.sub("", name) not in known:
+                raise ModelFileError(f"{file.path}: found tensor {name}, which this engine does not compute with")
 
     def __contains__(self, name: str) -> bool:
         """Whether the file has the tensor."""
         return gguf_name(name) in self._file.tensors
 
     def get(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:
-        """The tensor, dequantised. Rows of q and k, which llama.cpp interleaves for its own rotary layout, are put
-        back in half-split order.
+        """The tensor, dequantised. Rows of q and k that llama.cpp interleaves are put back in half-split order.
 
         Raises:
-            ModelFileError: missing or of another shape.
+            ModelFileError: missing, of another shape, or not finite.
         """
+        packed = self.packed(name, shape)
+        if packed is not None:
+            return packed.dequantised()
+        info = self._info(name, shape)
+        tensor = self._raw(info).view(_FLOATS[info.type.name]).view(shape)
+        return self._in_order(name, _expect_finite(self._file.path, name, tensor))
+
+    def packed(self, name: str, shape: tuple[int, ...]) -> PackedWeight | None:
+        """The tensor's codes, in the order of rows that ``get`` gives them.
+
+        Raises:
+            ModelFileError: missing, of another shape, or not finite.
+        """
+        info = self._info(name, shape)
+        if info.type.name not in QUANTISED:
+            return None
+        found = unpack(info.type.name, self._raw(info), shape)
+        scales = _expect_finite(self._file.path, name, found.scales)
+        offsets = None if found.offsets is None else _expect_finite(self._file.path, name, found.offsets)
+        return PackedWeight(
+            bits=found.bits,
+            codes=self._in_order(name, found.codes),
+            scales=self._in_order(name, scales),
+            offsets=None if offsets is None else self._in_order(name, offsets),
+        )
+
+    def _info(self, name: str, shape: tuple[int, ...]) -> TensorInfo:
         info = self._file.tensors.get(gguf_name(name))
         if info is None:
             raise ModelFileError(f"{self._file.path}: has no tensor {gguf_name(name)}; {REMEDY}")
         _expect_shape(self._file.path, name, info.shape, shape)
-        raw = torch.frombuffer(self._file.data, dtype=torch.uint8, count=info.size, offset=info.offset)
-        tensor = _DEQUANTISE[info.type.name](raw).view(info.shape)
-        if name.endswith(("q_proj.weight", "k_proj.weight")):
-            half = self._config.head_width // 2
-            tensor = tensor.view(-1, half, 2, shape[-1]).transpose(1, 2).reshape(shape)
-        return tensor
+        return info
+
+    def _raw(self, info: TensorInfo) -> torch.Tensor:
+        return torch.frombuffer(self._file.data, dtype=torch.uint8, count=info.size, offset=info.offset)
+
+    def _in_order(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        if not self._interleaved or not name.endswith(_ROTATED):
+            return tensor
+        pairs = tensor.reshape(-1, self._head_width // 2, 2, *tensor.shape[1:])  # [heads, pairs, 2, ...]
+        return pairs.transpose(1, 2).reshape(tensor.shape)
 
 
 class SafetensorsWeights:
@@ -123,6 +139,8 @@ class SafetensorsWeights:
         self._files: dict[str, Any] = {}
         for path in _shards(index) if index.exists() else [folder / "model.safetensors"]:
             try:
+                if not path.is_file():  # opening a pipe would wait for ever
+                    raise OSError("no such file")
                 opened: Any = safe_open(path, framework="pt")
             except (OSError, SafetensorError) as error:
                 raise ModelFileError(f"{path}: cannot be read ({error}); {REMEDY}") from error
@@ -136,7 +154,7 @@ class SafetensorsWeights:
         """The tensor as stored.
 
         Raises:
-            ModelFileError: missing, of another shape, not floating, or unreadable.
+            ModelFileError: missing, of another shape, not floating, not finite, or unreadable.
         """
         if name not in self._files:
             raise ModelFileError(f"{self._folder}: has no tensor {name}; {REMEDY}")
@@ -149,7 +167,11 @@ class SafetensorsWeights:
             raise ModelFileError(
                 f"{self._folder}: found {name} in {tensor.dtype}, expected float32, float16 or bfloat16"
             )
-        return tensor
+        return _expect_finite(self._folder, name, tensor)
+
+    def packed(self, name: str, shape: tuple[int, ...]) -> None:
+        """None: these files hold floats."""
+        return None
 
 
 def gguf_name(name: str) -> str:
@@ -164,13 +186,23 @@ def gguf_name(name: str) -> str:
 
 
 def _shards(index: Path) -> list[Path]:
-    try:
-        names = set(json.loads(index.read_text())["weight_map"].values())
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ModelFileError(f"{index}: expected a JSON object with weight_map; {REMEDY}") from error
-    return [index.parent / Path(name).name for name in sorted(names)]
+    """The files an index names. They lie beside it: it came with a download, and no path of its making is followed."""
+    names = read_json(index).get("weight_map")
+    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+        raise ModelFileError(f"{index}: expected a JSON object with weight_map; {REMEDY}")
+    for name in names.values():
+        if name in ("", ".", "..") or name != Path(name).name:
+            raise ModelFileError(f"{index}: found shard {name!r}, expected the name of a file beside it; {REMEDY}")
+    return [index.parent / name for name in sorted(set(names.values()))]
 
 
 def _expect_shape(path: Path, name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> None:
     if found != expected:
         raise ModelFileError(f"{path}: found {name} of shape {found}, expected {expected}; {REMEDY}")
+
+
+def _expect_finite(path: Path, name: str, tensor: torch.Tensor) -> torch.Tensor:
+    least, most = torch.aminmax(tensor)  # NaN comes through
+    if not (least.isfinite() and most.isfinite()):
+        raise ModelFileError(f"{path}: found values in {name} that are not finite; {REMEDY}")
+    return tensor

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from antiphon.schemas.inference import Capabilities, Chunk, Embeddings, EmbedRequest, GenerateRequest
+from antiphon.schemas.inference import Capabilities, Chunk, Embeddings, EmbedRequest, GenerateRequest, ModelMetrics
 
 
 class ModelInstance(Protocol):
@@ -31,6 +31,10 @@ class ModelInstance(Protocol):
 
     async def capabilities(self) -> Capabilities:
         """What the instance can do; None in a field means it cannot say."""
+        ...
+
+    async def metrics(self) -> ModelMetrics:
+        """How the instance does; what it cannot say is None. Raises ModelUnavailable. Loads nothing."""
         ...
 
     async def close(self) -> None:

@@ -35,6 +35,8 @@ from antiphon.schemas.inference import (
     Finish,
     FinishReason,
     GenerateRequest,
+    InspectModel,
+    ModelMetrics,
     ReaderSignal,
     Usage,
 )
@@ -109,6 +111,10 @@ class BusModel:
         """See ModelInstance."""
         return await self._ask(Capabilities, DescribeModel(model=self._model), self._pace.answer_s)
 
+    async def metrics(self) -> ModelMetrics:
+        """See ModelInstance. Those of whichever server answers first."""
+        return await self._ask(ModelMetrics, InspectModel(model=self._model), self._pace.accept_s)
+
     async def close(self) -> None:
         """See ModelInstance. The bus stays open: it is its owner's."""
         self._waits.close()
@@ -116,7 +122,7 @@ class BusModel:
     async def _ask(
         self,
         answer: type[M],
-        request: GenerateRequest | EmbedRequest | DescribeModel,
+        request: GenerateRequest | EmbedRequest | DescribeModel | InspectModel,
         timeout_s: float,
         reply: str = "",
     ) -> M:
@@ -125,7 +131,7 @@ class BusModel:
         Raises:
             ModelError: what the server says, or why there is none.
         """
-        deadline = None if isinstance(request, DescribeModel) else request.deadline_unix_ms
+        deadline = request.deadline_unix_ms if isinstance(request, GenerateRequest | EmbedRequest) else None
         left_s = self._waits.left_s(deadline)
         with self._bus_errors():
             async with self._waits.at_most(None):

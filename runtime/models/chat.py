@@ -1,20 +1,23 @@
 """Chat completions, as OpenAI-compatible servers speak them: requests to JSON, deltas to chunks. Pure.
 
-Fields: https://platform.openai.com/docs/api-reference/chat. ``top_k`` is not among them but vLLM, Ollama and
-llama.cpp take it; it is sent only when it is set.
+Fields: https://platform.openai.com/docs/api-reference/chat. ``top_k``, ``min_p`` and ``repetition_penalty`` are not
+among them but vLLM and others take them; they are sent only when they are set.
 """
 
 import json
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from antiphon.runtime.errors import InvalidOutput
+from antiphon.runtime.errors import InvalidOutput, InvalidRequest
 from antiphon.schemas.inference import (
     Finish,
     FinishReason,
     GenerateRequest,
     Role,
+    Sampling,
     TextChunk,
+    TokenScore,
+    TokenScores,
     ToolCall,
     ToolCallChunk,
     ToolResult,
@@ -28,11 +31,15 @@ _REASONS: Final = {
     "tool_calls": FinishReason.TOOL_CALLS,
     "function_call": FinishReason.TOOL_CALLS,
 }
+_WHERE_SET: Final = ("top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty", "seed")
+_PLAIN: Final = Sampling()
 _ANSWER: Final = "When you answer, reply with JSON that fits this schema and with nothing else: "
 
 
 def body(request: GenerateRequest, model: str) -> dict[str, Any]:
-    """The JSON of a streaming request."""
+    """The JSON of a streaming request. Raises InvalidRequest for a raw prompt."""
+    if request.prompt is not None:
+        raise InvalidRequest(f"model {model!r} is at an endpoint for chats, expected a conversation, not a raw prompt")
     sampling = request.sampling
     out: dict[str, Any] = {
         "model": model,
@@ -43,12 +50,11 @@ def body(request: GenerateRequest, model: str) -> dict[str, Any]:
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
     }
-    if sampling.top_k:
-        out["top_k"] = sampling.top_k
-    if sampling.seed is not None:
-        out["seed"] = sampling.seed
+    out |= {name: getattr(sampling, name) for name in _WHERE_SET if getattr(sampling, name) != getattr(_PLAIN, name)}
     if sampling.stop:
         out["stop"] = list(sampling.stop)
+    if sampling.logprobs is not None:
+        out |= {"logprobs": True, "top_logprobs": sampling.logprobs}
     if request.tools:
         out["tools"] = [
             {
@@ -57,6 +63,8 @@ def body(request: GenerateRequest, model: str) -> dict[str, Any]:
             }
             for tool in request.tools
         ]
+    if request.must_call:
+        out["tool_choice"] = "required"
     if request.output is not None and request.tools:
         # Not as response_format: vLLM, Ollama and others force every reply into it, so that no tool is ever called.
         _tell(out["messages"], _ANSWER + json.dumps(request.output.json_schema, ensure_ascii=False))
@@ -135,10 +143,11 @@ class Completion:
         out = []
         for choice in event.get("choices") or ():
             delta = choice.get("delta") or {}
-            text = delta.get("content")
-            if text:
+            text = delta.get("content") or ""
+            tokens = _scores((choice.get("logprobs") or {}).get("content") or ())
+            if text or tokens:
                 self._deltas += 1
-                out.append(TextChunk(text=text))
+                out.append(TextChunk(text=text, tokens=tokens))
             for piece in delta.get("tool_calls") or ():
                 self._piece(piece)
             reason = choice.get("finish_reason")
@@ -195,6 +204,20 @@ def _parsed(calls: Iterable[dict[str, str]], model: str) -> Iterator[ToolCallChu
             )
         id = call["id"] or f"call_{number}"
         yield ToolCallChunk(call=ToolCall(id=id, name=call["name"], arguments=arguments))
+
+
+def _scores(found: Iterable[dict[str, Any]]) -> tuple[TokenScores, ...]:
+    return tuple(
+        TokenScores(
+            text=token["token"],
+            logprob=token["logprob"],
+            bytes=tuple(token.get("bytes") or token["token"].encode()),
+            top=tuple(
+                TokenScore(text=other["token"], logprob=other["logprob"]) for other in token.get("top_logprobs") or ()
+            ),
+        )
+        for token in found
+    )
 
 
 def _usage(found: dict[str, Any]) -> Usage:

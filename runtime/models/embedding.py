@@ -13,7 +13,15 @@ import structlog
 from antiphon.runtime.clock import Clock, SystemClock
 from antiphon.runtime.errors import AntiphonError, InvalidRequest, MissingExtra, ModelUnavailable
 from antiphon.runtime.models.wait import Waits
-from antiphon.schemas.inference import Capabilities, Chunk, Embeddings, EmbedRequest, GenerateRequest, Usage
+from antiphon.schemas.inference import (
+    Capabilities,
+    Chunk,
+    Embeddings,
+    EmbedRequest,
+    GenerateRequest,
+    ModelMetrics,
+    Usage,
+)
 
 if TYPE_CHECKING:
     from antiphon.runtime.engine.embedder import Embedded, Embedder
@@ -101,6 +109,11 @@ class EmbeddingModel:
             embeddings=True,
             deterministic=True,
         )
+
+    async def metrics(self) -> ModelMetrics:
+        """See ModelInstance."""
+        self._waits.check()
+        return ModelMetrics(model=self.name)
 
     async def close(self) -> None:
         """Free the model. Requests under way fail with ModelUnavailable. Idempotent."""

@@ -15,7 +15,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from antiphon.runtime.errors import AntiphonError, ModelError, ModelUnavailable
 from antiphon.schemas import subjects
 from antiphon.schemas.envelope import TRACEPARENT, TRACESTATE, Envelope
-from antiphon.schemas.inference import DescribeModel, EmbedRequest, GenerateRequest
+from antiphon.schemas.inference import DescribeModel, EmbedRequest, GenerateRequest, InspectModel
 
 _W3C: Final = TraceContextTextMapPropagator()
 
@@ -38,11 +38,18 @@ def control_of(tenant: str, request_id: str) -> str:
     return subjects.control(tenant, "model", request_id)
 
 
-def request_headers(request: GenerateRequest | EmbedRequest | DescribeModel, reply: str = "") -> dict[str, str]:
+def inspection_of(tenant: str, model: str) -> str:
+    """Where every server of a model answers an InspectModel, and not one of them."""
+    return subjects.control(tenant, "metrics", model)
+
+
+def request_headers(
+    request: GenerateRequest | EmbedRequest | DescribeModel | InspectModel, reply: str = ""
+) -> dict[str, str]:
     """Identity, limits and the current span's context; ``reply`` is the subject for chunks."""
     trace: dict[str, str] = {}
     _W3C.inject(trace)
-    asked = None if isinstance(request, DescribeModel) else request
+    asked = request if isinstance(request, GenerateRequest | EmbedRequest) else None
     return Envelope(
         type=request.message_name,
         version=request.message_version,

@@ -1,16 +1,15 @@
-"""A model in this process: the engine on a thread of its own."""
+"""A model in this process: the engine, which has a thread of its own, behind the ModelInstance seam."""
 
 import asyncio
-import bisect
-import itertools
 import threading
 from collections.abc import AsyncGenerator
-from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from antiphon.runtime.clock import Clock, SystemClock
+from antiphon.runtime.engine.engine_config import EngineConfig
+from antiphon.runtime.engine.metrics import Peaks
+from antiphon.runtime.engine.request import Event, FailureEvent, FinishEvent, Request, TokenEvent, TokenLogprob
 from antiphon.runtime.errors import AntiphonError, InvalidRequest, MissingExtra, ModelUnavailable
 from antiphon.schemas.identity import new_id
 from antiphon.schemas.inference import (
@@ -18,77 +17,51 @@ from antiphon.schemas.inference import (
     Chunk,
     Embeddings,
     EmbedRequest,
-    Finish,
-    FinishReason,
     GenerateRequest,
+    ModelMetrics,
     Pool,
     TextChunk,
-    Timing,
-    Usage,
+    TokenScore,
+    TokenScores,
 )
 
 if TYPE_CHECKING:
     from antiphon.runtime.engine.engine import Engine
 
-_CLOSE_TIMEOUT_S = 30.0  # the worker notices within one token or one chunk of a prompt
-
-
-@dataclass(eq=False, kw_only=True)
-class _Job:
-    """One request on its way through the worker.
-
-    ``items`` needs no bound of its own: a request puts at most ``max_tokens`` texts and one end into it.
-    """
-
-    request: GenerateRequest
-    loop: asyncio.AbstractEventLoop
-    entered_s: float
-    order: tuple[int, int]  # lowest first: higher priority, then earlier arrival
-    items: asyncio.Queue[Chunk | AntiphonError] = field(default_factory=asyncio.Queue)
-    cancelled: threading.Event = field(default_factory=threading.Event)
-
-    def put(self, item: Chunk | AntiphonError) -> None:
-        """Hand ``item`` to the reader, from any thread; a reader whose loop is gone wants no more."""
-        try:
-            self.loop.call_soon_threadsafe(self.items.put_nowait, item)
-        except RuntimeError:  # the loop is closed
-            self.cancelled.set()
-
 
 class LocalModel:
     """A checkpoint behind the ModelInstance seam.
 
-    One worker thread runs one request at a time, higher priority first, then in order of arrival; at most
-    ``max_waiting`` wait. The checkpoint is loaded at the first request or ``capabilities``; a failed load is reported
-    to whoever caused it and tried again at the next, since a pull may have mended it.
+    The checkpoint is loaded at the first request or ``capabilities``; a failed load is reported to whoever caused it
+    and tried again at the next, since a pull may have mended it.
     """
 
     def __init__(
         self,
         name: str,
         path: Path,
+        config: EngineConfig | None = None,
         *,
-        dtype: str = "auto",
-        threads: int = 1,
-        max_waiting: int = 64,
+        peaks: Peaks | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """``dtype`` and ``threads`` as Engine.load takes them; nothing is read yet."""
+        """``peaks``: of the hardware, where they were measured, for the metrics. Nothing is read yet."""
         self.name = name
         self._path = path
-        self._dtype = dtype
-        self._threads = threads
-        self._max_waiting = max_waiting
+        self._config = config or EngineConfig()
+        self._peaks = peaks
         self._clock = clock or SystemClock()
         self._engine: Engine | None = None
         self._loading = threading.Lock()
-        self._changed = threading.Condition()
-        self._waiting: list[_Job] = []
-        self._running: _Job | None = None
-        self._worker: threading.Thread | None = None
-        self._arrivals = itertools.count()
-        self._pool = Pool(id=f"model:{name}@{new_id()[:8]}", capacity=1, active=1)  # one worker, one request
+        self._pool = f"model:{name}@{new_id()[:8]}"
         self._closed = False
+
+    @property
+    def engine(self) -> "Engine":
+        """What computes. Raises ModelUnavailable before the first request and after ``close``."""
+        if self._engine is None:
+            raise ModelUnavailable(f"model {self.name} is not loaded")
+        return self._engine
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
         """Chunks of the reply.
@@ -102,18 +75,33 @@ class LocalModel:
         """
         if request.tools:
             raise InvalidRequest(f"model {self.name}: found {len(request.tools)} tools, this instance takes none")
-        job = self._enter(request)
+        engine = await asyncio.to_thread(self._load)
+        asked = await asyncio.to_thread(self._request, engine, request)
+        # Bounded by the request: at most ``max_tokens`` tokens and one end.
+        events: asyncio.Queue[Event] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+
+        def deliver(event: Event) -> None:
+            try:
+                loop.call_soon_threadsafe(events.put_nowait, event)
+            except RuntimeError:  # the loop is closed, and whoever read with it
+                engine.abort(asked.id)
+
+        engine.submit(asked, deliver)
         try:
             while True:
-                item = await self._next(job)
-                if isinstance(item, AntiphonError):
-                    raise item
-                yield item
-                if isinstance(item, Finish):
+                event = await events.get()
+                if isinstance(event, FailureEvent):
+                    raise self._as_error(event.error)
+                if isinstance(event, FinishEvent):
+                    busy = min(self._config.max_rows, engine.active + 1)
+                    pool = Pool(id=self._pool, capacity=self._config.max_rows, active=busy)
+                    yield event.finish.model_copy(update={"model": self.name, "pool": pool})
                     return
+                if event.text or event.logprob:
+                    yield TextChunk(text=event.text, tokens=_scores(engine, event))
         finally:
-            job.cancelled.set()
-            self._withdraw(job)
+            engine.abort(asked.id)
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """Not something a language model of this engine does.
@@ -133,128 +121,48 @@ class LocalModel:
         engine = await asyncio.to_thread(self._load)
         return Capabilities(
             model=self.name,
-            context_tokens=engine.config.context_tokens,
+            context_tokens=engine.model_config.context_tokens,
             structured_output=True,
             tools=False,
             embeddings=False,
-            deterministic=True,
+            deterministic=self._config.batch_invariant,
         )
+
+    async def metrics(self) -> ModelMetrics:
+        """See ModelInstance."""
+        engine = self._engine
+        return ModelMetrics(model=self.name, engine=None if engine is None else engine.metrics())
 
     async def close(self) -> None:
         """Free the model. Requests under way fail with ModelUnavailable. Idempotent."""
-        with self._changed:
-            self._closed = True
-            left, self._waiting = self._waiting, []
-            if self._running is not None:
-                self._running.cancelled.set()
-            worker, self._worker = self._worker, None
-            self._changed.notify_all()
-        for job in left:
-            job.put(self._gone())
-        if worker is not None:
-            await asyncio.to_thread(worker.join, _CLOSE_TIMEOUT_S)
-        self._engine = None
+        self._closed = True
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            await asyncio.to_thread(engine.close)
 
-    def _enter(self, request: GenerateRequest) -> _Job:
-        with self._changed:
-            if self._closed:
-                raise self._gone()
-            if len(self._waiting) >= self._max_waiting:
-                raise ModelUnavailable(
-                    f"model {self.name}: {len(self._waiting)} requests wait already, the most it takes; try again later"
-                )
-            job = _Job(
-                request=request,
-                loop=asyncio.get_running_loop(),
-                entered_s=self._clock.monotonic_s(),
-                order=(-request.priority, next(self._arrivals)),
-            )
-            bisect.insort(self._waiting, job, key=lambda waiting: waiting.order)
-            if self._worker is None:
-                self._worker = threading.Thread(target=self._work, name=f"model-{self.name}", daemon=True)
-                self._worker.start()
-            self._changed.notify_all()
-        return job
-
-    async def _next(self, job: _Job) -> Chunk | AntiphonError:
-        """The job's next item. A deadline that passes while it waits is answered here; once it runs, by the engine."""
-        deadline = job.request.deadline_unix_ms
-        if deadline is not None:
-            left_s = max(0.0, deadline / 1e3 - self._clock.unix_ns() / 1e9)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(left_s):
-                    return await job.items.get()
-            if self._withdraw(job):
-                waited_s = self._clock.monotonic_s() - job.entered_s
-                return Finish(
-                    reason=FinishReason.CANCELLED, usage=Usage(), timing=Timing(queue_s=waited_s), model=self.name
-                )
-        return await job.items.get()
-
-    def _withdraw(self, job: _Job) -> bool:
-        """Take ``job`` out of the queue; False if it was not there any more."""
-        with self._changed:
-            if job not in self._waiting:
-                return False
-            self._waiting.remove(job)
-            return True
-
-    def _work(self) -> None:
-        """The worker thread: until the model is closed, answer one job after another."""
-        while self._wait_for_work():
-            error: AntiphonError | None = None
-            engine: Engine | None = None
-            try:
-                engine = self._load()
-            except Exception as caught:
-                error = self._as_error(caught)
-            job = self._take()
-            if job is None:  # withdrawn, or closed, while the checkpoint was loading
-                continue
-            if engine is None:
-                job.put(error or self._gone())
-            else:
-                self._answer(engine, job)
-            with self._changed:
-                self._running = None
-
-    def _wait_for_work(self) -> bool:
-        """Block until a job waits (True) or the model is closed (False); ``close`` and ``_enter`` wake it."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closed)
-            return not self._closed
-
-    def _take(self) -> _Job | None:
-        with self._changed:
-            self._running = self._waiting.pop(0) if self._waiting else None
-            return self._running
-
-    def _answer(self, engine: "Engine", job: _Job) -> None:
-        from antiphon.runtime.engine.request import Request
-
-        queue_s = self._clock.monotonic_s() - job.entered_s
-        output = job.request.output
-        try:
-            request = Request(
-                prompt=engine.encode(job.request.conversation),
-                sampling=job.request.sampling,
-                json_schema=None if output is None else output.json_schema,
-                deadline_unix_ms=job.request.deadline_unix_ms,
-            )
-            for event in engine.generate(request, job.cancelled):
-                if isinstance(event, Finish):
-                    timing = event.timing.model_copy(update={"queue_s": queue_s})
-                    finish = event.model_copy(update={"timing": timing, "model": self.name, "pool": self._pool})
-                    job.put(self._gone() if self._closed else finish)
-                elif event.text:
-                    job.put(TextChunk(text=event.text))
-        except Exception as error:
-            job.put(self._as_error(error))
+    def _request(self, engine: "Engine", request: GenerateRequest) -> Request:
+        if request.prompt is None:
+            prompt = engine.encode(request.conversation)
+        elif isinstance(request.prompt, str):
+            prompt = tuple(engine.tokenizer.encode(request.prompt))
+        else:
+            prompt = request.prompt
+        return Request(
+            id=new_id(),
+            prompt=prompt,
+            sampling=request.sampling,
+            json_schema=None if request.output is None else request.output.json_schema,
+            deadline_unix_ms=request.deadline_unix_ms,
+            run=request.run,
+            agent=request.agent,
+            priority=request.priority,
+            tenant=request.tenant,
+        )
 
     def _load(self) -> "Engine":
         with self._loading:
             if self._closed:
-                raise self._gone()
+                raise ModelUnavailable(f"model {self.name} is closed")
             if self._engine is None:
                 try:
                     from antiphon.runtime.engine.engine import Engine
@@ -263,11 +171,11 @@ class LocalModel:
                         f"model {self.name}: a local model needs {error.name}, which is not installed; "
                         "pip install 'antiphon[engine]'"
                     ) from error
-                self._engine = Engine.load(self._path, dtype=self._dtype, threads=self._threads, clock=self._clock)
+                try:
+                    self._engine = Engine.load(self._path, self._config, clock=self._clock, peaks=self._peaks)
+                except Exception as error:
+                    raise self._as_error(error)  # noqa: B904  # it has its cause
             return self._engine
-
-    def _gone(self) -> ModelUnavailable:
-        return ModelUnavailable(f"model {self.name} is closed")
 
     def _as_error(self, error: Exception) -> AntiphonError:
         """Errors that are not ours (memory, torch) are logged here and reach the caller as ModelUnavailable."""
@@ -275,7 +183,26 @@ class LocalModel:
             return error
         import structlog
 
-        structlog.get_logger().error("model_worker_failed", model=self.name, exc_info=error)
+        structlog.get_logger().error("model_failed", model=self.name, exc_info=error)
         failure = ModelUnavailable(f"model {self.name}: {type(error).__name__}: {error}")
         failure.__cause__ = error
         return failure
+
+
+def _scores(engine: "Engine", event: TokenEvent) -> tuple[TokenScores, ...]:
+    """The token's log-probability and its alternatives', as the seam has them."""
+    if event.logprob is None:
+        return ()
+
+    def text(token: int) -> str:
+        return engine.tokenizer.token_bytes(token).decode(errors="replace")
+
+    found: TokenLogprob = event.logprob
+    return (
+        TokenScores(
+            text=text(found.token),
+            logprob=found.logprob,
+            bytes=tuple(engine.tokenizer.token_bytes(found.token)),
+            top=tuple(TokenScore(text=text(token), logprob=logprob) for token, logprob in found.top),
+        ),
+    )

@@ -14,7 +14,15 @@ from antiphon.runtime.models.refusal import refusal
 from antiphon.runtime.models.sse import EventParser, EventTooLong
 from antiphon.runtime.models.wait import Waits
 from antiphon.runtime.urls import without_secrets
-from antiphon.schemas.inference import Capabilities, Chunk, Embeddings, EmbedRequest, FinishReason, GenerateRequest
+from antiphon.schemas.inference import (
+    Capabilities,
+    Chunk,
+    Embeddings,
+    EmbedRequest,
+    FinishReason,
+    GenerateRequest,
+    ModelMetrics,
+)
 
 if TYPE_CHECKING:
     import httpx
@@ -105,6 +113,10 @@ class OpenAIModel:
         except _SHAPE as error:
             raise self._garbled(json.dumps(found), error) from None
         return Capabilities(model=self._model, context_tokens=sizes[0] if sizes else None)
+
+    async def metrics(self) -> ModelMetrics:
+        """See ModelInstance. An endpoint says nothing of itself."""
+        return ModelMetrics(model=self._model)
 
     async def close(self) -> None:
         """See ModelInstance."""

@@ -4,7 +4,14 @@ import json
 import re
 from typing import Any, Final
 
-from antiphon.runtime.errors import ContextTooLong, InvalidRequest, ModelError, ModelUnavailable, UnknownModel
+from antiphon.runtime.errors import (
+    ContextTooLong,
+    InvalidRequest,
+    ModelBusy,
+    ModelError,
+    ModelUnavailable,
+    UnknownModel,
+)
 
 _CONTEXT: Final = re.compile(
     r"context[ _](length|size|window)|maximum context|too many (input )?tokens|prompt is too long", re.IGNORECASE
@@ -24,7 +31,8 @@ def refusal(
         return ModelError(f"{found}: check the key in the variable that the model's api_key_env names", status=status)
     if status in (408, 409, 425, 429) or status >= 500:
         seconds = {"retry_after_s": retry_after} if re.fullmatch(r"\d{1,6}(\.\d+)?", retry_after) else {}
-        return ModelUnavailable(f"{found}: busy or broken, try again later", status=status, **seconds)
+        error = ModelBusy if status == 429 else ModelUnavailable
+        return error(f"{found}: busy or broken, try again later", status=status, **seconds)
     if status in (400, 413, 422) and _CONTEXT.search(f"{kind} {said}"):
         numbers = ", ".join(_NUMBER.findall(said))
         return ContextTooLong(f"{found}: shorten the conversation", status=status, model=model, numbers=numbers)

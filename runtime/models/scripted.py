@@ -17,8 +17,11 @@ from antiphon.schemas.inference import (
     Finish,
     FinishReason,
     GenerateRequest,
+    ModelMetrics,
     TextChunk,
     Timing,
+    TokenScore,
+    TokenScores,
     ToolCall,
     ToolCallChunk,
     Usage,
@@ -46,7 +49,8 @@ class ScriptedModel:
 
     A token is a word with the white space after it. ``max_tokens``, stop strings, deadline, cancellation and
     ``close`` hold as for a real model; an output schema does not change what was scripted. The input's tokens are
-    the words of the conversation's texts. ``embed`` gives a text's vector (None: this instance does not embed).
+    the words of the conversation's texts, or those of the prompt; each token of the reply has probability 1. ``embed``
+    gives a text's vector (None: this instance does not embed).
     ``requests`` keeps the last 1,000 requests; ``active`` counts those under way.
     """
 
@@ -77,7 +81,7 @@ class ScriptedModel:
         self._waits.check()
         self.requests.append(request)
         reply = self._next(request)
-        prompt = sum(len(turn.text.split()) for turn in request.conversation)
+        prompt = _prompt_tokens(request)
         room = self._room(prompt)
         said = 0
         started = self._clock.monotonic_s()
@@ -100,7 +104,7 @@ class ScriptedModel:
                     yield finish(FinishReason.CANCELLED)
                     return
                 said += 1
-                yield TextChunk(text=token)
+                yield TextChunk(text=token, tokens=_scores(token, request.sampling.logprobs))
             if reply.error is not None:
                 raise reply.error
             if len(tokens) > limit:
@@ -133,6 +137,11 @@ class ScriptedModel:
             embeddings=self._embed is not None,
             deterministic=callable(self._script),
         )
+
+    async def metrics(self) -> ModelMetrics:
+        """See ModelInstance."""
+        self._waits.check()
+        return ModelMetrics(model=self._name)
 
     async def close(self) -> None:
         """See ModelInstance."""
@@ -181,6 +190,20 @@ def _scripted(line: Line) -> Scripted:
             return Scripted(calls=(line,))
         case AntiphonError():
             return Scripted(error=line)
+
+
+def _prompt_tokens(request: GenerateRequest) -> int:
+    if isinstance(request.prompt, tuple):
+        return len(request.prompt)
+    texts = [turn.text for turn in request.conversation] if request.prompt is None else [request.prompt]
+    return sum(len(text.split()) for text in texts)
+
+
+def _scores(token: str, alternatives: int | None) -> tuple[TokenScores, ...]:
+    if alternatives is None:
+        return ()
+    top = (TokenScore(text=token, logprob=0.0),) if alternatives else ()
+    return (TokenScores(text=token, logprob=0.0, bytes=tuple(token.encode()), top=top),)
 
 
 def _cut(text: str, stops: Sequence[str]) -> tuple[str, bool]:

@@ -19,10 +19,11 @@ from antiphon.runtime.errors import (
     DeadlineExceeded,
     InvalidMessage,
     InvalidRequest,
+    ModelBusy,
     ModelUnavailable,
 )
 from antiphon.runtime.models.base import ModelInstance
-from antiphon.runtime.models.exchange import Pace, context_of, control_of, model_error
+from antiphon.runtime.models.exchange import Pace, context_of, control_of, inspection_of, model_error
 from antiphon.runtime.models.reply_stream import ReplyStream
 from antiphon.runtime.telemetry import attributes as names
 from antiphon.schemas import subjects
@@ -34,6 +35,7 @@ from antiphon.schemas.inference import (
     Finish,
     FinishReason,
     GenerateRequest,
+    InspectModel,
     Timing,
     Usage,
 )
@@ -56,9 +58,10 @@ class _Call:
 class ModelServer:
     """Serves ``instance`` as ``model`` to everybody on the tenant's bus.
 
-    ``concurrency`` requests are given to the instance at once and ``waiting`` more may wait; further ones are refused
-    with ModelUnavailable. A reader that goes, or falls silent, has its generation stopped. The instance is not closed
-    here: it is its owner's.
+    A request's tenant is the one whose subject it came on, whatever it says itself; several tenants have a server each
+    in front of one instance. ``concurrency`` requests are given to the instance at once and ``waiting`` more may wait;
+    further ones are refused with ModelUnavailable. A reader that goes, or falls silent, has its generation stopped.
+    The instance is not closed here: it is its owner's.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class ModelServer:
         self._active = 0
         self._running: set[asyncio.Task[None]] = set()
         self._subscription: Subscription | None = None
+        self._inspection: Subscription | None = None
         self._log = structlog.get_logger().bind(model=model, node=node)
 
     @property
@@ -108,12 +112,16 @@ class ModelServer:
         self._subscription = await self._bus.subscribe(
             subjects.model(self._tenant, self._model), self._receive, queue=self._model
         )
+        # By everybody, and at once: a server that is full is the one that somebody wants to know about.
+        self._inspection = await self._bus.subscribe(inspection_of(self._tenant, self._model), self._handle)
 
     async def close(self) -> None:
         """Take no more; requests under way end with ModelUnavailable at their readers. Idempotent."""
-        subscription, self._subscription = self._subscription, None
-        if subscription is not None:
-            await subscription.stop()
+        subscriptions = (self._subscription, self._inspection)
+        self._subscription = self._inspection = None
+        for subscription in subscriptions:
+            if subscription is not None:
+                await subscription.stop()
         await asyncio.sleep(0)  # what was just taken starts, so that its cancellation is answered
         for task in self._running:
             task.cancel()
@@ -124,7 +132,7 @@ class ModelServer:
             self._log.warning("model_request_without_reply", subject=delivery.subject)
             return
         if len(self._running) >= self._limit:
-            full = ModelUnavailable(
+            full = ModelBusy(
                 f"model {self._model!r} on {self._node} has {self._limit} requests; ask again later", retry_after_s=1
             )
             await self._refuse(delivery, full)
@@ -157,6 +165,10 @@ class ModelServer:
         if envelope.type == DescribeModel.message_name:
             decode(DescribeModel, delivery.body, envelope)
             await self._answer(delivery, await self._instance.capabilities())
+        elif envelope.type == InspectModel.message_name:
+            decode(InspectModel, delivery.body, envelope)
+            metrics = await self._instance.metrics()
+            await self._answer(delivery, metrics.model_copy(update={"model": self._model, "server": self._node}))
         elif envelope.type == EmbedRequest.message_name:
             request = decode(EmbedRequest, delivery.body, envelope)
             async with self._slot(request.deadline_unix_ms):
@@ -164,7 +176,9 @@ class ModelServer:
                     embeddings = await self._instance.embed(request)
             await self._answer(delivery, embeddings)
         else:
-            return await self._accept(delivery, decode(GenerateRequest, delivery.body, envelope), envelope, arrived_ns)
+            asked = decode(GenerateRequest, delivery.body, envelope)
+            owned = asked.model_copy(update={"tenant": self._tenant})
+            return await self._accept(delivery, owned, envelope, arrived_ns)
         return None
 
     async def _accept(self, delivery: Delivery, request: GenerateRequest, envelope: Envelope, arrived_ns: int) -> _Call:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from antiphon.runtime.engine.engine_config import PAGE_TOKENS, EngineConfig
 from antiphon.schemas.identity import check_name
 from antiphon.schemas.message import Value
 
@@ -22,13 +23,26 @@ def _reachable(url: str) -> str:
     return url
 
 
+def _tenant(name: str) -> str:
+    return check_name("tenant", name)
+
+
+TenantName = Annotated[str, AfterValidator(_tenant)]
+
+
 class LocalSetting(Value):
-    """A model that this process loads: ``path`` is a file, a folder, or a name that was pulled."""
+    """A model that this process, or one that it starts, loads: ``path`` is a file, a folder, or a pulled name.
+
+    ``cache_tokens`` and ``itl_target_s`` as EngineConfig has them. ``units``: throughput that tenants have bought.
+    """
 
     kind: Literal["local"] = "local"
     path: str = Field(min_length=1)
     threads: int = Field(default=1, ge=1, le=1024)
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    cache_tokens: int | None = Field(default=None, ge=PAGE_TOKENS)
+    itl_target_s: float = Field(default=EngineConfig.itl_target_s, gt=0, allow_inf_nan=False)
+    units: dict[TenantName, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default_factory=dict)
 
 
 class _Priced(Value):

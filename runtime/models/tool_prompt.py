@@ -12,7 +12,7 @@ from typing import Any, Final
 from pydantic_core import from_json
 
 from antiphon.runtime.engine.stop_strings import StopStrings
-from antiphon.runtime.errors import InvalidOutput
+from antiphon.runtime.errors import InvalidOutput, InvalidRequest
 from antiphon.runtime.models.base import ModelInstance
 from antiphon.schemas.inference import (
     Capabilities,
@@ -22,6 +22,7 @@ from antiphon.schemas.inference import (
     Finish,
     FinishReason,
     GenerateRequest,
+    ModelMetrics,
     OutputSchema,
     Part,
     Role,
@@ -56,20 +57,14 @@ class PromptedTools:
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
         """See ModelInstance. Raises InvalidOutput for a tool call that is cut by ``max_tokens``."""
-        plain = request.model_copy(
-            update={"conversation": as_text(request.conversation, request.tools, request.output)}
-        )
+        prompted = _prompted(request)
         if not request.tools:
-            async with aclosing(self._inner.generate(plain)) as chunks:
+            async with aclosing(self._inner.generate(prompted)) as chunks:
                 async for chunk in chunks:
                     yield chunk
             return
-        sampling = request.sampling.model_copy(update={"stop": ()})  # they are for the answer, not for the JSON
-        forced = plain.model_copy(
-            update={"tools": (), "output": choice(request.tools, request.output), "sampling": sampling}
-        )
         reply = _Choice(request)
-        async with aclosing(self._inner.generate(forced)) as chunks:
+        async with aclosing(self._inner.generate(prompted)) as chunks:
             async for chunk in chunks:
                 if isinstance(chunk, Finish):
                     for last in reply.end(chunk):
@@ -86,9 +81,36 @@ class PromptedTools:
         """See ModelInstance."""
         return (await self._inner.capabilities()).model_copy(update={"tools": True})
 
+    async def metrics(self) -> ModelMetrics:
+        """See ModelInstance."""
+        return await self._inner.metrics()
+
     async def close(self) -> None:
         """See ModelInstance."""
         await self._inner.close()
+
+
+def _prompted(request: GenerateRequest) -> GenerateRequest:
+    """The same request without tools. Raises InvalidRequest for a schema that has the shape of none."""
+    try:
+        conversation = as_text(request.conversation, request.tools, request.output, request.must_call)
+        if not request.tools:
+            return request.model_copy(update={"conversation": conversation})
+        output = choice(request.tools, request.output, request.must_call)
+    except (AttributeError, TypeError, ValueError, RecursionError) as error:
+        raise InvalidRequest(
+            f"a tool's parameters, or the output, are no JSON schema ({type(error).__name__}: {error}): correct them"
+        ) from None
+    sampling = request.sampling.model_copy(update={"stop": ()})  # they are for the answer, not for the JSON
+    return request.model_copy(
+        update={
+            "conversation": conversation,
+            "tools": (),
+            "must_call": False,
+            "output": output,
+            "sampling": sampling,
+        }
+    )
 
 
 class _Choice:
@@ -155,7 +177,10 @@ def _partial(raw: str) -> dict[str, Any]:
 
 
 def as_text(
-    conversation: Sequence[Turn], tools: Sequence[ToolSpec], output: OutputSchema | None = None
+    conversation: Sequence[Turn],
+    tools: Sequence[ToolSpec],
+    output: OutputSchema | None = None,
+    must_call: bool = False,
 ) -> tuple[Turn, ...]:
     """The conversation in text parts only, with ``tools`` described in its system turn.
 
@@ -168,7 +193,7 @@ def as_text(
     if is_plain and not tools:
         return tuple(conversation)
     calls: dict[str, ToolCall] = {}
-    turns = [turn(Role.SYSTEM, _described(tools, output), segment="tools")] if tools else []
+    turns = [turn(Role.SYSTEM, _described(tools, output, must_call), segment="tools")] if tools else []
     for each in conversation:
         calls.update({part.id: part for part in each.parts if isinstance(part, ToolCall)})
         role = Role.USER if each.role is Role.TOOL else each.role
@@ -195,7 +220,7 @@ def _said(part: Part, calls: Mapping[str, ToolCall]) -> str:
             return ""
 
 
-def _described(tools: Sequence[ToolSpec], output: OutputSchema | None) -> str:
+def _described(tools: Sequence[ToolSpec], output: OutputSchema | None, must_call: bool) -> str:
     """Replies to copy, one for each tool and one for the answer: small models copy better than they follow schemas."""
     lines = ["Answer questions with the help of tools. Reply in JSON.", ""]
     for tool in tools:
@@ -203,8 +228,9 @@ def _described(tools: Sequence[ToolSpec], output: OutputSchema | None) -> str:
         lines.append(f"To use {tool.name} ({tool.description}): {_compact(form)}")
         if "$defs" in tool.parameters:
             lines.append(f"  where {_compact(tool.parameters['$defs'])}")
-    answer = "..." if output is None else _form(output.json_schema)
-    lines.append(f"To answer, when you know enough: {_compact({'answer': answer})}")
+    if not must_call:
+        answer = "..." if output is None else _form(output.json_schema)
+        lines.append(f"To answer, when you know enough: {_compact({'answer': answer})}")
     return "\n".join(lines)
 
 
@@ -226,17 +252,18 @@ def _compact(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def choice(tools: Sequence[ToolSpec], output: OutputSchema | None) -> OutputSchema:
-    """What a reply must fit: a call of one of the tools, or the answer (text if ``output`` is None)."""
+def choice(tools: Sequence[ToolSpec], output: OutputSchema | None, must_call: bool = False) -> OutputSchema:
+    """What a reply must fit: a call of one of the tools, or unless it must be one the answer (text if ``output`` is
+    None)."""
     defs: dict[str, Any] = {}
     options = [
         _object({"tool": {"const": tool.name}, "arguments": _moved(tool.parameters, f"{tool.name}.", defs, loose=True)})
         for tool in tools
     ]
-    answer = {"type": "string"} if output is None else _moved(output.json_schema, "answer.", defs, loose=False)
-    return OutputSchema(
-        name="tool_or_answer", json_schema={"anyOf": [*options, _object({"answer": answer})], "$defs": defs}
-    )
+    if not must_call:
+        answer = {"type": "string"} if output is None else _moved(output.json_schema, "answer.", defs, loose=False)
+        options.append(_object({"answer": answer}))
+    return OutputSchema(name="tool_or_answer", json_schema={"anyOf": options, "$defs": defs})
 
 
 def _object(properties: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Where the kernels under test run: Triton's interpreter by default, the accelerator under the gpu mark."""
 
 import sys
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -30,6 +31,7 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> t
             "triton was imported before tests/kernels/conftest.py; name tests/kernels first, or run it alone"
         )
         monkeypatch.setenv("TRITON_INTERPRET", "1")
+        _refuse_bf16(monkeypatch)
     torch.manual_seed(0)
     return found
 
@@ -45,3 +47,28 @@ def dtype(request: pytest.FixtureRequest) -> torch.dtype:
 def tolerance(dtype: torch.dtype) -> float:
     """Absolute and relative: one rounding of the result's dtype at magnitude 4, the largest seen in the tests."""
     return 2e-5 if dtype is torch.float32 else 4e-3
+
+
+@pytest.fixture
+def expect_within_twice() -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor], None]:
+    """flash-attention's rule for bf16 on a device: (out, torch's own in bf16, exact in float32)."""
+
+    def check(out: torch.Tensor, torch_bf16: torch.Tensor, exact: torch.Tensor) -> None:
+        error, allowed = (out.float() - exact).abs().max(), (torch_bf16.float() - exact).abs().max()
+        assert error <= 2 * allowed + 1e-5, f"found an error of {error:.3e}, torch's own is {allowed:.3e}"
+
+    return check
+
+
+def _refuse_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guard below every op: ops look at their first tensor, this at everything that an interpreted kernel gets."""
+    from triton.runtime.interpreter import GridExecutor
+
+    launch = GridExecutor.__call__
+
+    def guarded(executor: object, *arguments: object, **constants: object) -> object:
+        for each in (*arguments, *constants.values()):
+            assert getattr(each, "dtype", None) is not torch.bfloat16, "bf16 in the interpreter is silently wrong"
+        return launch(executor, *arguments, **constants)
+
+    monkeypatch.setattr(GridExecutor, "__call__", guarded)

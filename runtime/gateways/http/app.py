@@ -3,10 +3,8 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
-import structlog
 from pydantic import SecretStr
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -16,18 +14,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from antiphon.runtime.client import Client
 from antiphon.runtime.described import Described
-from antiphon.runtime.errors import AntiphonError, to_info
 from antiphon.runtime.gateways.http.callers import Callers
 from antiphon.runtime.gateways.http.completions import Completions
-from antiphon.runtime.gateways.http.leaving import Gone
+from antiphon.runtime.gateways.http.failures import failures
 from antiphon.runtime.gateways.http.openapi import document
-from antiphon.runtime.gateways.http.refusals import Refusal, refused, status_of
+from antiphon.runtime.gateways.http.refusals import refused, status_of
 from antiphon.runtime.gateways.http.work import Work
-from antiphon.schemas.task import ErrorInfo
-
-HUNG_UP = 499  # as nginx has it; nobody sees it
-
-log = structlog.get_logger(__name__)
 
 
 class Door:
@@ -51,13 +43,7 @@ class Door:
         self.app = Starlette(
             routes=[*work.routes(), *completions.routes(), Route("/v1/openapi.json", self._openapi)],
             middleware=[*([cors] if origins else []), Middleware(Callers, tokens=tokens)],
-            exception_handlers={
-                Refusal: _refusal,
-                AntiphonError: _error,
-                HTTPException: _http_error,
-                Gone: _gone,
-                Exception: _failed,
-            },
+            exception_handlers=failures(refused, status_of, help="; see /v1/openapi.json"),
         )
         self.app.router.redirect_slashes = False
 
@@ -83,31 +69,3 @@ class Beside:
         """One request."""
         ours = scope["type"] == "http" and scope["path"].startswith("/v1/")
         await (self._door if ours else self._app)(scope, receive, send)
-
-
-async def _refusal(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Refusal)  # Starlette's handlers are typed for any exception
-    return refused(error.status, error.info, error.headers)
-
-
-async def _error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, AntiphonError)
-    status = status_of(error)
-    if status >= 500:
-        log.warning("http_request_failed", path=request.url.path, status=status, error=str(error))
-    return refused(status, to_info(error))
-
-
-async def _http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    message = f"{request.method} {request.url.path[:200]}: {error.detail}; see /v1/openapi.json"
-    return refused(error.status_code, ErrorInfo(type="HTTPError", message=message), error.headers)
-
-
-async def _gone(request: Request, error: Exception) -> Response:
-    return Response(status_code=HUNG_UP)
-
-
-async def _failed(request: Request, error: Exception) -> Response:
-    log.error("http_door_failed", path=request.url.path, exc_info=error)
-    return refused(500, ErrorInfo(type="InternalError", message="the door itself failed; its log says how"))

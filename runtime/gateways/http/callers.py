@@ -8,6 +8,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from antiphon.runtime.gateways.http.failures import Refuse
 from antiphon.runtime.gateways.http.refusals import refused
 from antiphon.schemas.task import ErrorInfo
 
@@ -20,11 +21,17 @@ class Callers:
     """Lets a request through if it carries a token as ``Authorization: Bearer``, and says whose it is.
 
     Cookies and parameters do not count. So a foreign web page can do nothing with what a browser knows, whatever name
-    it reached us by, and tokens stay out of addresses.
+    it reached us by, and tokens stay out of addresses. ``refuse`` puts a refusal into words.
     """
 
-    def __init__(self, app: ASGIApp, tokens: Mapping[str, SecretStr]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        tokens: Mapping[str, SecretStr],
+        refuse: Refuse = refused,
+    ) -> None:
         self._app = app
+        self._refuse = refuse
         self._tokens = {name: token.get_secret_value().encode() for name, token in tokens.items()}
         self._open = 0
 
@@ -39,10 +46,10 @@ class Callers:
         caller = self._caller(Headers(scope=scope).get("authorization", ""))
         if caller is None:
             info = ErrorInfo(type="Unauthorized", message="expected the header Authorization: Bearer and a valid token")
-            await refused(401, info, {"www-authenticate": "Bearer"})(scope, receive, marked)
+            await self._refuse(401, info, {"www-authenticate": "Bearer"})(scope, receive, marked)
         elif self._open >= MOST_OPEN:
             info = ErrorInfo(type="Busy", message=f"{MOST_OPEN} requests are open; try again", retryable=True)
-            await refused(429, info)(scope, receive, marked)
+            await self._refuse(429, info, {})(scope, receive, marked)
         else:
             scope.setdefault("state", {})["caller"] = caller
             self._open += 1

@@ -8,46 +8,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from antiphon.runtime.gateways.http.refusals import Refusal
 from antiphon.schemas.node import AgentCard, HandlerCard
+from antiphon.schemas.openai import ChatBody, ChatMessage, NotText
 
 PREFIX = "agent:"
 USER = "user"  # the field that a request's ``user`` goes into
 MESSAGES = "messages"  # the field that takes a whole conversation
 
 
-class ContentPart(BaseModel):
-    """A part of a turn; only text is read."""
-
-    type: str
-    text: str = ""
-
-
-class ChatTurn(BaseModel):
-    """One turn of the caller's conversation."""
-
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[ContentPart] | None = None
-
-    def plain(self) -> str:
-        """Its text. Raises Refusal (422) for anything else."""
-        if not isinstance(self.content, list):
-            return self.content or ""
-        other = next((part.type for part in self.content if part.type != "text"), None)
-        if other is not None:
-            raise Refusal(422, "InvalidMessage", f"a part of type {other[:40]!r}: agents take text")
-        return "".join(part.text for part in self.content)
-
-
-class ChatRequest(BaseModel):
+class ChatRequest(ChatBody):
     """What is read of a request. Sampling is the agent's own business, so its parameters are passed over."""
 
-    model: str
-    messages: list[ChatTurn] = Field(min_length=1)
-    stream: bool | None = False
-    user: str | None = None
     n: Literal[1] | None = 1
     tools: list[Any] | None = Field(default=None, max_length=0)
 
@@ -63,15 +37,22 @@ class ChatInput:
         """The handler's message. Raises Refusal (422) if there is nothing in the request to make it of."""
         found: dict[str, object] = {}
         if self.field == MESSAGES:
-            found[MESSAGES] = [{"role": turn.role, "content": turn.plain()} for turn in request.messages]
+            found[MESSAGES] = [{"role": message.role, "content": _plain(message)} for message in request.messages]
         else:
-            newest = next((turn for turn in reversed(request.messages) if turn.role == "user"), None)
+            newest = next((message for message in reversed(request.messages) if message.role == "user"), None)
             if newest is None:
                 raise Refusal(422, "InvalidMessage", "messages: expected one of role user at least")
-            found[self.field] = newest.plain()
+            found[self.field] = _plain(newest)
         if self.takes_user and request.user is not None:
             found[USER] = request.user
         return found
+
+
+def _plain(message: ChatMessage) -> str:
+    try:
+        return message.plain()
+    except NotText as error:
+        raise Refusal(422, "InvalidMessage", f"{error}: agents take text") from None
 
 
 def chat_input(card: HandlerCard) -> ChatInput | None:

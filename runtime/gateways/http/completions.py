@@ -1,10 +1,10 @@
 """``/v1/models`` and ``/v1/chat/completions``: every chat is a task, which ends when its caller hangs up."""
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import partial
+from typing import Literal
 
 from pydantic import ValidationError
 from starlette.requests import Request
@@ -24,7 +24,7 @@ from antiphon.runtime.gateways.http.chat import (
     still_to_say,
     text_of,
 )
-from antiphon.runtime.gateways.http.events import EventStream, following
+from antiphon.runtime.gateways.http.events import DONE, EventStream, data_event, following
 from antiphon.runtime.gateways.http.intake import LONGEST_S, read_json
 from antiphon.runtime.gateways.http.leaving import Gone, while_there
 from antiphon.runtime.gateways.http.refusals import Refusal, error_json
@@ -32,9 +32,19 @@ from antiphon.runtime.gateways.http.work import labels, stop
 from antiphon.schemas.identity import Address, InvalidName
 from antiphon.schemas.message import Message
 from antiphon.schemas.node import HandlerCard
+from antiphon.schemas.openai import (
+    ChatChoice,
+    ChatChunk,
+    ChatCompletion,
+    ChunkChoice,
+    Delta,
+    Head,
+    ModelCard,
+    ModelList,
+    assistant_message,
+    model_card,
+)
 from antiphon.schemas.task import Gap, Restarted, TaskResult, TaskState, Token
-
-MODEL = {"object": "model", "owned_by": "antiphon"}
 
 
 class Completions:
@@ -55,7 +65,8 @@ class Completions:
 
     async def models(self, request: Request) -> Response:
         """The handlers that one can talk to."""
-        return JSONResponse({"object": "list", "data": [self._model(name) for name in await self._names()]})
+        cards = [self._model(name) for name in await self._names()]
+        return JSONResponse(ModelList(object="list", data=cards))
 
     async def model(self, request: Request) -> Response:
         """One of them."""
@@ -79,9 +90,10 @@ class Completions:
         except (Gone, asyncio.CancelledError):
             await stop(task)
             raise
-        turn = {"role": "assistant", "content": text_of(card, reply.model_dump(mode="json"))}
-        choice = {"index": 0, "message": turn, "finish_reason": "stop"}
-        return JSONResponse(self._head(task, chat.model, "chat.completion") | {"choices": [choice]})
+        message = assistant_message(text_of(card, reply.model_dump(mode="json")))
+        choice = ChatChoice(index=0, message=message, logprobs=None, finish_reason="stop")
+        head = self._head(task, chat.model)
+        return JSONResponse(ChatCompletion(**head, object="chat.completion", choices=[choice], usage=None))
 
     async def _submit(self, request: Request, chat: ChatRequest) -> tuple[HandlerCard, TaskHandle[Message]]:
         try:
@@ -97,10 +109,11 @@ class Completions:
 
     async def _chunks(self, task: TaskHandle[Message], card: HandlerCard, model: str) -> AsyncGenerator[str, None]:
         """The reply as it is shown. What a worker showed that died is not taken back: the whole reply follows it."""
-        head = self._head(task, model, "chat.completion.chunk")
+        head = self._head(task, model)
 
-        def chunk(delta: dict[str, str], finish_reason: str | None = None) -> str:
-            return _data(head | {"choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]})
+        def chunk(delta: Delta, finish_reason: Literal["stop"] | None = None) -> str:
+            choice = ChunkChoice(index=0, delta=delta, logprobs=None, finish_reason=finish_reason)
+            return data_event(ChatChunk(**head, object="chat.completion.chunk", choices=[choice], usage=None))
 
         yield chunk({"role": "assistant", "content": ""})
         shown, broken = "", False
@@ -120,24 +133,20 @@ class Completions:
                             yield chunk({"content": rest})
             yield chunk({}, "stop")
         except AntiphonError as error:
-            yield _data(error_json(to_info(error)))
-        yield "data: [DONE]\n\n"
+            yield data_event(error_json(to_info(error)))
+        yield DONE
 
-    def _head(self, task: TaskHandle[Message], model: str, kind: str) -> dict[str, object]:
-        return {"id": f"chatcmpl-{task.id}", "object": kind, "created": self._now_s(), "model": model}
+    def _head(self, task: TaskHandle[Message], model: str) -> Head:
+        return Head(id=f"chatcmpl-{task.id}", created=self._now_s(), model=model)
 
-    def _model(self, name: str) -> dict[str, object]:
-        return {"id": name, **MODEL, "created": self._now_s()}
+    def _model(self, name: str) -> ModelCard:
+        return model_card(name, created=self._now_s())
 
     def _now_s(self) -> int:
         return self._client.host.clock.unix_ns() // 1_000_000_000
 
     async def _names(self) -> list[str]:
         return chat_models(await self._described.agents())
-
-
-def _data(value: object) -> str:
-    return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"
 
 
 def _unknown(model: str) -> Refusal:

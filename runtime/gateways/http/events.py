@@ -6,6 +6,7 @@ from contextlib import aclosing
 from typing import Any
 
 import structlog
+from pydantic_core import to_json
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -19,6 +20,7 @@ from antiphon.schemas.task import Position, TaskResult
 
 HEARTBEAT_S = 15.0  # a comment after so long a silence, because proxies close what is silent
 SEND_S = 60.0  # a reader who takes nothing for so long is let go
+DONE = "data: [DONE]\n\n"  # how OpenAI's streams end
 
 log = structlog.get_logger(__name__)
 
@@ -58,6 +60,11 @@ def encode(id: str, name: str, data: str) -> str:
     return f"id: {id}\nevent: {name}\ndata: {data}\n\n"
 
 
+def data_event(value: object) -> str:
+    """One event of OpenAI's streams, which have no names and no ids."""
+    return f"data: {to_json(value).decode()}\n\n"
+
+
 class EventStream(Response):
     """Events until they end, ``closing`` is set, or the reader hangs up, which ``left`` is told."""
 
@@ -76,53 +83,56 @@ class EventStream(Response):
         self._events = events
         self._closing = closing
         self._left = left
+        self._busy = False  # a part is on its way
+        self._sent_s = 0.0  # when the last was
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send them."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         leaving = asyncio.create_task(hung_up(receive))
         closing = asyncio.create_task(self._closing.wait())
+        sending = asyncio.create_task(self._send_all(send))
         try:
-            await self._send_all(send, leaving, closing)
+            await self._beat_until(send, (sending, leaving, closing))
             gone = leaving.done()
+            if not sending.done():
+                sending.cancel()
+                await asyncio.wait((sending,))
+            elif not gone:
+                sending.result()
+            if not gone:
+                await self._part(send, "", more=False)
         except TimeoutError:
             log.warning("event_reader_too_slow", after_s=SEND_S)
             gone = True
         finally:
-            for task in (leaving, closing):
+            for task in (leaving, closing, sending):
                 task.cancel()
+            await asyncio.gather(leaving, closing, sending, return_exceptions=True)
             await self._events.aclose()
         if gone and self._left is not None:
             await self._left()
 
-    async def _send_all(self, send: Send, leaving: "asyncio.Task[Any]", closing: "asyncio.Task[Any]") -> None:
-        coming: asyncio.Task[str | None] | None = None
-        try:
-            while not (leaving.done() or closing.done()):
-                coming = coming or asyncio.create_task(_next(self._events))
-                await asyncio.wait((coming, leaving, closing), timeout=HEARTBEAT_S, return_when=asyncio.FIRST_COMPLETED)
-                if not coming.done():
-                    await _part(send, ": still here\n\n")
-                    continue
-                event, coming = coming.result(), None
-                if event is None:
-                    break
-                await _part(send, event)
-        finally:
-            if coming is not None:
-                coming.cancel()
-                await asyncio.gather(coming, return_exceptions=True)
-        if not leaving.done():
-            await _part(send, "", more=False)
+    async def _beat_until(self, send: Send, ends: "tuple[asyncio.Task[Any], ...]") -> None:
+        """Return when one of ``ends`` is done; while nothing is sent, there is a comment now and then."""
+        loop = asyncio.get_running_loop()
+        self._sent_s = loop.time()
+        left_s = HEARTBEAT_S
+        while not (await asyncio.wait(ends, timeout=left_s, return_when=asyncio.FIRST_COMPLETED))[0]:
+            if loop.time() - self._sent_s >= HEARTBEAT_S and not self._busy:
+                await self._part(send, ": still here\n\n")
+            left_s = HEARTBEAT_S if self._busy else self._sent_s + HEARTBEAT_S - loop.time()
 
+    async def _send_all(self, send: Send) -> None:
+        async for event in self._events:
+            await self._part(send, event)
 
-async def _next(events: AsyncGenerator[str, None]) -> str | None:
-    return await anext(events, None)
-
-
-async def _part(send: Send, text: str, *, more: bool = True) -> None:
-    async with asyncio.timeout(SEND_S):
-        await send({"type": "http.response.body", "body": text.encode(), "more_body": more})
+    async def _part(self, send: Send, text: str, *, more: bool = True) -> None:
+        self._busy = True
+        async with asyncio.timeout(SEND_S):
+            await send({"type": "http.response.body", "body": text.encode(), "more_body": more})
+        self._busy = False
+        self._sent_s = asyncio.get_running_loop().time()
 
 
 async def _nothing() -> None:

@@ -33,7 +33,7 @@ _STATUS: Mapping[type[errors.AntiphonError], int] = MappingProxyType(
         errors.DeadlineExceeded: 504,
     }
 )
-_WAIT = frozenset({429, 503})
+WAIT = frozenset({429, 503})
 
 
 class Refusal(Exception):
@@ -58,5 +58,5 @@ def error_json(info: ErrorInfo) -> dict[str, object]:
 
 def refused(status: int, info: ErrorInfo, headers: Mapping[str, str] | None = None) -> Response:
     """An error as a response; where waiting helps it says for how long."""
-    more = {"retry-after": str(RETRY_AFTER_S)} if status in _WAIT else {}
+    more = {"retry-after": str(RETRY_AFTER_S)} if status in WAIT else {}
     return JSONResponse(error_json(info), status_code=status, headers={**more, **(headers or {})})

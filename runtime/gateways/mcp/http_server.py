@@ -40,7 +40,7 @@ async def serve_http(app: Starlette, port: int, listening: Callable[[str], None]
             f"port {port} on {HOST} cannot be used ({error.strerror}): choose another with --http (0: any free one)",
             port=port,
         ) from None
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # for the reason in console/server.py
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # for the reason in listening.py
     config = uvicorn.Config(
         app, loop="none", http="h11", ws="none", lifespan="on", log_config=None, access_log=False,
         timeout_graceful_shutdown=2, server_header=False,

@@ -27,8 +27,10 @@ from antiphon.runtime.models.base import ModelInstance
 from antiphon.runtime.models.bus import BusModel
 from antiphon.runtime.models.local import LocalModel
 from antiphon.runtime.models.openai import OpenAIModel
+from antiphon.runtime.models.process import ProcessModel
 from antiphon.runtime.models.scripted import Line, ScriptedModel
 from antiphon.runtime.models.server import ModelServer
+from antiphon.runtime.models.setting import LocalSetting
 from antiphon.runtime.models.tool_prompt import PromptedTools
 from antiphon.schemas.inference import (
     Chunk,
@@ -135,7 +137,7 @@ async def local(tmp_path: Path) -> AsyncGenerator[Subject, None]:
     _random_checkpoint(tmp_path)
     model = LocalModel("random", tmp_path)
     await model.capabilities()  # loads it, so that deadlines in the suite measure generation
-    yield Subject(model=model, active=lambda: int(model._running is not None))
+    yield Subject(model=model, active=lambda: model._engine.active if model._engine is not None else 0)
     await model.close()
 
 
@@ -146,6 +148,16 @@ async def prompted(tmp_path: Path) -> AsyncGenerator[Subject, None]:
         yield Subject(model=PromptedTools(inner.model), active=inner.active)
 
 
+@asynccontextmanager
+async def process(tmp_path: Path) -> AsyncGenerator[Subject, None]:
+    """The same in a process of its own, as ``antiphon serve`` has it."""
+    _random_checkpoint(tmp_path)
+    model = ProcessModel("random", LocalSetting(path=str(tmp_path)), tmp_path)
+    await model.capabilities()
+    yield Subject(model=model, active=lambda: model.active)
+    await model.close()
+
+
 @pytest.fixture(
     params=[
         pytest.param(scripted, id="scripted"),
@@ -154,6 +166,7 @@ async def prompted(tmp_path: Path) -> AsyncGenerator[Subject, None]:
         pytest.param(openai, id="openai"),
         pytest.param(local, id="local"),
         pytest.param(prompted, id="prompted"),
+        pytest.param(process, id="process"),
     ]
 )
 async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Subject, None]:

@@ -198,3 +198,10 @@ async def test_capabilities_name_the_model(subject: Subject) -> None:
     capabilities = await subject.model.capabilities()
     assert capabilities.model
     assert capabilities.context_tokens == 1_024
+
+
+async def test_metrics_name_the_model(subject: Subject) -> None:
+    """What an instance cannot say of itself is None, and asking for it disturbs nothing."""
+    metrics = await subject.model.metrics()
+    assert metrics.model
+    assert metrics.engine is None or metrics.engine.running == 0

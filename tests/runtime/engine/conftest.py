@@ -1,8 +1,9 @@
 """Checkpoints for the engine's tests: tiny random ones, and the real one, which is pulled once and kept."""
 
+import json
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,8 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from antiphon.runtime.engine.engine import Engine
+from antiphon.runtime.engine.checkpoint import open_checkpoint
+from antiphon.runtime.engine.engine_config import EngineConfig
 from antiphon.runtime.engine.testing import CONTROL, TEMPLATE, write_tiny_checkpoint
 from antiphon.runtime.engine.tokenizer import Tokenizer
 from antiphon.runtime.engine.weights import gguf_name
@@ -21,6 +23,8 @@ from antiphon.runtime.models.pull import pull
 
 if TYPE_CHECKING:  # five seconds, in each process that runs tests
     from transformers import LlamaForCausalLM
+
+    from antiphon.runtime.engine.engine import Engine
 
 
 @pytest.fixture(scope="session")
@@ -30,9 +34,13 @@ def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tiny(tiny_path: Path) -> Engine:
+def tiny(tiny_path: Path) -> "Iterator[Engine]":
     """An engine of its own on the tiny checkpoint, in float32."""
-    return Engine.load(tiny_path, dtype="float32")
+    from antiphon.runtime.engine.engine import Engine
+
+    engine = Engine.load(tiny_path, EngineConfig(dtype="float32"))
+    yield engine
+    engine.close()
 
 
 @pytest.fixture(scope="session")
@@ -44,9 +52,10 @@ def smollm2_path() -> Path:
 
 
 class GgufMaker:
-    """Writes GGUF files with the ``gguf`` package, from the tensors of a Hugging Face folder."""
+    """Writes GGUF files with the ``gguf`` package, from the config and the tensors of a Hugging Face folder."""
 
     def __init__(self, folder: Path) -> None:
+        self.config: dict[str, Any] = json.loads((folder / "config.json").read_text())
         self.tensors: dict[str, np.ndarray[Any, Any]] = {
             name: tensor.numpy() for name, tensor in load_file(folder / "model.safetensors").items()
         }
@@ -59,16 +68,21 @@ class GgufMaker:
         metadata: Mapping[str, Any] | None = None,
         drop: str | None = None,
     ) -> Path:
-        """The tensors at ``path``, matrices in ``kind``, q and k interleaved as llama.cpp's converter does."""
-        writer = gguf.GGUFWriter(path, "llama")
-        writer.add_block_count(2)
-        writer.add_context_length(1024)
-        writer.add_embedding_length(32)
-        writer.add_feed_forward_length(64)
-        writer.add_head_count(4)
-        writer.add_head_count_kv(2)
-        writer.add_layer_norm_rms_eps(1e-5)
-        writer.add_rope_freq_base(10000.0)
+        """The tensors at ``path``, matrices in ``kind``; q and k interleaved as llama.cpp's converter does for its
+        llama architecture, which is Mistral's too."""
+        config, family = self.config, self.config["model_type"]
+        writer = gguf.GGUFWriter(path, "llama" if family == "mistral" else family)
+        writer.add_block_count(config["num_hidden_layers"])
+        writer.add_context_length(config["max_position_embeddings"])
+        writer.add_embedding_length(config["hidden_size"])
+        writer.add_feed_forward_length(config["intermediate_size"])
+        writer.add_head_count(config["num_attention_heads"])
+        writer.add_head_count_kv(config["num_key_value_heads"])
+        writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+        writer.add_rope_freq_base(config["rope_theta"])
+        if "head_dim" in config:
+            writer.add_key_length(config["head_dim"])
+            writer.add_value_length(config["head_dim"])
         alphabet = sorted(_alphabet())
         tokens = [*CONTROL, *alphabet, "he", "Ġt", "Ġthe", "in"]
         writer.add_tokenizer_model("gpt2")
@@ -85,11 +99,8 @@ class GgufMaker:
         for name, tensor in self.tensors.items():
             if name == drop:
                 continue
-            if name.endswith(("q_proj.weight", "k_proj.weight")):
-                heads = 4 if "q_proj" in name else 2
-                tensor = (
-                    tensor.reshape(heads, 2, tensor.shape[0] // heads // 2, -1).swapaxes(1, 2).reshape(tensor.shape)
-                )
+            if "q_proj" in name or "k_proj" in name:
+                tensor = self._interleaved(name, tensor)
             stored = gguf.GGMLQuantizationType.F32 if tensor.ndim == 1 else kind
             writer.add_tensor(gguf_name(name), gguf.quantize(tensor, stored), raw_dtype=stored)
         writer.write_header_to_file()
@@ -97,6 +108,13 @@ class GgufMaker:
         writer.write_tensors_to_file()
         writer.close()
         return path
+
+    def _interleaved(self, name: str, tensor: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        if self.config["model_type"] not in ("llama", "mistral"):
+            return tensor
+        heads = self.config["num_attention_heads" if "q_proj" in name else "num_key_value_heads"]
+        halves = tensor.reshape(heads, 2, tensor.shape[0] // heads // 2, -1)
+        return halves.swapaxes(1, 2).reshape(tensor.shape)
 
 
 def _alphabet() -> list[str]:
@@ -109,6 +127,12 @@ def _alphabet() -> list[str]:
 def gguf_maker(tiny_path: Path) -> GgufMaker:
     """Writes the tiny checkpoint as GGUF."""
     return GgufMaker(tiny_path)
+
+
+@pytest.fixture(scope="session")
+def gguf_maker_of() -> type[GgufMaker]:
+    """Writes the checkpoint in a folder as GGUF."""
+    return GgufMaker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,12 +169,16 @@ def hf_smollm2(smollm2_path: Path) -> Reference:
 
 
 @pytest.fixture(scope="session")
-def smollm2(smollm2_path: Path) -> Engine:
-    """The real model in float32. Shared: it keeps the last prompt's prefix, which must never show."""
-    return Engine.load(smollm2_path, dtype="float32")
+def smollm2(smollm2_path: Path) -> "Iterator[Engine]":
+    """The real model in float32. Shared: it keeps the prefixes of earlier prompts, which must never show."""
+    from antiphon.runtime.engine.engine import Engine
+
+    engine = Engine.load(smollm2_path, EngineConfig(dtype="float32"))
+    yield engine
+    engine.close()
 
 
 @pytest.fixture(scope="session")
-def smollm2_tokenizer(smollm2: Engine) -> Tokenizer:
+def smollm2_tokenizer(smollm2_path: Path) -> Tokenizer:
     """The real tokenizer."""
-    return smollm2.tokenizer
+    return open_checkpoint(smollm2_path).tokenizer

@@ -9,8 +9,8 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from antiphon.runtime.engine.architectures.bert import Bert
-from antiphon.runtime.engine.checkpoint import read_json
 from antiphon.runtime.engine.config import encoder_from_hf
+from antiphon.runtime.engine.model_files import read_json
 from antiphon.runtime.engine.testing import write_tiny_encoder
 from antiphon.runtime.engine.weights import SafetensorsWeights
 from antiphon.runtime.errors import ModelFileError

@@ -102,3 +102,18 @@ def test_a_template_that_is_not_jinja_is_refused(tokenizer: Tokenizer) -> None:
     """With the line of the fault."""
     with pytest.raises(ModelFileError, match="line 1"):
         ChatTemplate("{% for %}", tokenizer)
+
+
+@pytest.mark.parametrize("source", ["{% for x in messages recursive %}{% endfor %}", "{{ x | center(9) }}"])
+def test_what_cannot_be_bounded_is_refused_at_once(tokenizer: Tokenizer, source: str) -> None:
+    """When the model is loaded, not in the middle of a conversation."""
+    with pytest.raises(ModelFileError, match="chat template: "):
+        ChatTemplate(source, tokenizer)
+
+
+def test_a_template_nested_or_long_beyond_reason_is_refused(tokenizer: Tokenizer) -> None:
+    """Whatever the parser, or Python's own, makes of it."""
+    loops = "{% for x in messages %}" * 30 + "{% endfor %}" * 30
+    for source in (loops, "{{ " + "(" * 5000 + ")" * 5000 + " }}", "{{ " + "-" * 100_000 + "1 }}", " " * 2_000_000):
+        with pytest.raises(ModelFileError, match="chat template: "):
+            ChatTemplate(source, tokenizer)

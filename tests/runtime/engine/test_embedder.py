@@ -102,6 +102,25 @@ def test_what_is_missing_is_named(folder: Path) -> None:
         Embedder.load(folder)
 
 
+def test_a_checkpoint_of_mixed_parts_is_refused(tmp_path: Path) -> None:
+    """A tokenizer of another model, a length that leaves no room for a text, a tokenizer that cannot say unknown."""
+    with pytest.raises(ModelFileError, match="found token 13 in the tokenizer, expected a vocabulary of 5"):
+        Embedder.load(write_tiny_encoder(tmp_path / "small", vocab_size=5))
+    folder = write_tiny_encoder(tmp_path / "tiny")
+    for limit in (2, 0, -1):
+        (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": limit}))
+        with pytest.raises(
+            ModelFileError, match=f"found texts of {limit} tokens, expected more than the 2 around each"
+        ):
+            Embedder.load(folder)
+    (folder / "sentence_bert_config.json").unlink()
+    described = json.loads((folder / "tokenizer.json").read_text())
+    described["model"]["unk_token"] = "[ABSENT]"
+    (folder / "tokenizer.json").write_text(json.dumps(described))
+    with pytest.raises(ModelFileError, match="tokenizer: cannot encode"):
+        Embedder.load(folder).embed(["mountains"])
+
+
 def test_minilm_agrees_with_transformers(minilm: Embedder, models_home: Path) -> None:
     """Mean over the tokens, length 1, cut at 256: to 1e-5 for texts of every kind."""
     texts = ["reset my password", "Ünïcode, naïve 日本語 and [SEP]", "word " * 400, "", "recover account credentials"]

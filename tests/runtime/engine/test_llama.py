@@ -8,7 +8,8 @@ import torch
 
 from antiphon.runtime.engine.architectures.llama import Llama
 from antiphon.runtime.engine.checkpoint import open_checkpoint
-from antiphon.runtime.engine.testing import write_tiny_checkpoint
+from antiphon.runtime.engine.device import Place
+from antiphon.runtime.engine.testing import logits_of, write_tiny_checkpoint
 
 LLAMA3 = {
     "rope_type": "llama3",
@@ -33,14 +34,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def load(folder: Path, dtype: torch.dtype = torch.float32) -> Llama:
     """The model alone."""
     checkpoint = open_checkpoint(folder)
-    return Llama(checkpoint.config, checkpoint.weights, dtype, torch.device("cpu"))
-
-
-def logits(model: Llama, ids: torch.Tensor, *chunks: int) -> torch.Tensor:
-    """Scores of every position, computed in chunks of these lengths."""
-    cache = model.new_cache()
-    parts = torch.split(ids, list(chunks or (len(ids),)))
-    return torch.cat([model.logits(model.forward(part, cache)) for part in parts])
+    return Llama(checkpoint.config, checkpoint.weights, Place(torch.device("cpu"), dtype))
 
 
 @pytest.mark.parametrize("overrides", VARIANTS.values(), ids=VARIANTS)
@@ -53,37 +47,20 @@ def test_logits_equal_transformers(overrides: dict[str, Any], tmp_path: Path) ->
     ids = torch.randint(0, 250, (90,), generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         expected = reference(ids[None]).logits[0]
-    torch.testing.assert_close(logits(load(folder), ids, 80, *[1] * 10), expected, atol=2e-4, rtol=1e-4)
+    torch.testing.assert_close(logits_of(load(folder), ids, 80, *[1] * 10), expected, atol=2e-4, rtol=1e-4)
 
 
 def test_chunks_do_not_change_the_result(tiny_path: Path) -> None:
     """However the prompt is cut, the same tokens get the same scores (float32)."""
     model = load(tiny_path)
     ids = torch.randint(0, 250, (600,), generator=torch.Generator().manual_seed(2))
-    whole = logits(model, ids)
+    whole = logits_of(model, ids)
     for chunks in ((256, 256, 88), (1, 599), (300, 1, 299)):
-        torch.testing.assert_close(logits(model, ids, *chunks), whole, atol=2e-4, rtol=1e-4)
-
-
-def test_a_truncated_cache_continues_as_if_new(tiny_path: Path) -> None:
-    """Forgetting the end and computing something else there leaves no trace."""
-    model = load(tiny_path)
-    ids = torch.arange(40) + 10
-    cache = model.new_cache()
-    model.forward(ids, cache)
-    model.forward(ids, cache)
-    cache.truncate(40)
-    assert torch.equal(model.forward(ids[:5], cache), model.forward(ids[:5], _after(model, ids)))
+        torch.testing.assert_close(logits_of(model, ids, *chunks), whole, atol=2e-4, rtol=1e-4)
 
 
 def test_half_precision_stays_close(tiny_path: Path) -> None:
     """bfloat16 changes scores by its rounding, not by more."""
     ids = torch.arange(64) + 5
-    exact, rounded = logits(load(tiny_path), ids), logits(load(tiny_path, torch.bfloat16), ids)
+    exact, rounded = logits_of(load(tiny_path), ids), logits_of(load(tiny_path, torch.bfloat16), ids)
     assert (exact - rounded).abs().max() < 0.05 * exact.abs().max()
-
-
-def _after(model: Llama, ids: torch.Tensor) -> Any:
-    cache = model.new_cache()
-    model.forward(ids, cache)
-    return cache

@@ -9,11 +9,14 @@ import pytest
 import torch
 from pydantic import Field
 
+from antiphon.runtime.engine.architectures.llama import Llama
 from antiphon.runtime.engine.checkpoint import open_checkpoint
+from antiphon.runtime.engine.device import Place
 from antiphon.runtime.engine.engine import Engine
-from antiphon.runtime.engine.request import Request, TokenEvent
+from antiphon.runtime.engine.request import FinishEvent, Request, TokenEvent
+from antiphon.runtime.engine.testing import logits_of
 from antiphon.runtime.engine.tokenizer import IncrementalDecoder, Tokenizer
-from antiphon.schemas.inference import Finish, FinishReason, Role, Sampling, Turn, turn
+from antiphon.schemas.inference import FinishReason, Role, Sampling, Turn, turn
 from antiphon.schemas.message import Message
 
 TODAY = datetime(2025, 7, 4, tzinfo=UTC)
@@ -85,18 +88,30 @@ def test_the_template_equals_transformers(smollm2_path: Path, hf_smollm2: Any, t
 
 def test_logits_agree_with_transformers(smollm2: Engine, hf_smollm2: Any) -> None:
     """Within 1e-3 at every position of a prompt computed in two chunks (float32; 3e-5 was seen at best)."""
-    ids = torch.tensor(smollm2.encode(QUESTION))
-    cache = smollm2.model.new_cache()
-    ours = torch.cat([smollm2.model.logits(smollm2.model.forward(part, cache)) for part in (ids[:30], ids[30:])])
+    prompt = smollm2.encode(QUESTION)
+    ours = logits_of(smollm2.runner.model, torch.tensor(prompt), 30)
     with torch.inference_mode():
-        theirs = hf_smollm2.model(ids[None]).logits[0]
+        theirs = hf_smollm2.model(torch.tensor(prompt)[None]).logits[0]
     torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
+
+
+def test_the_files_own_codes_stay_close(smollm2: Engine, smollm2_path: Path) -> None:
+    """What `auto` computes with, 4 bits for few rows and bfloat16 for many: at most 1e-2 of divergence (KL)."""
+    text = " ".join(f"{at}. The {word} is over there." for at, word in enumerate(("sea", "sky", "fox", "box") * 6))
+    ids = torch.tensor(smollm2.tokenizer.encode(text)[:160])
+    checkpoint = open_checkpoint(smollm2_path)
+    model = Llama(checkpoint.config, checkpoint.weights, Place(torch.device("cpu"), torch.bfloat16, codes=True))
+    exact = logits_of(smollm2.runner.model, ids).log_softmax(-1)
+    for chunks in ((), (4,) * 39):
+        found = logits_of(model, ids, *chunks).log_softmax(-1)
+        divergence = (exact.exp() * (exact - found)).sum(-1).mean()
+        assert 0 < divergence < 1e-2
 
 
 def test_greedy_tokens_agree_with_transformers(smollm2: Engine, hf_smollm2: Any) -> None:
     """Token for token."""
     prompt = smollm2.encode(QUESTION)
-    events = smollm2.generate(Request(prompt=prompt, sampling=Sampling(max_tokens=24)))
+    events = smollm2.generate(Request(id="r", prompt=prompt, sampling=Sampling(max_tokens=24)))
     ours = [event.token for event in events if isinstance(event, TokenEvent)]
     with torch.inference_mode():
         theirs = hf_smollm2.model.generate(
@@ -110,7 +125,7 @@ def test_constrained_replies_fit_their_schema(smollm2: Engine, schema: type[Mess
     """What comes validates, whatever the sampling."""
     prompt = smollm2.encode([turn(Role.USER, f"Give a {schema.__name__} as JSON.")])
     sampling = Sampling(max_tokens=100, temperature=temperature, seed=1)
-    request = Request(prompt=prompt, sampling=sampling, json_schema=schema.model_json_schema())
+    request = Request(id="r", prompt=prompt, sampling=sampling, json_schema=schema.model_json_schema())
     text, finish = collect(smollm2, request)
     assert finish.reason is FinishReason.STOP
     schema.model_validate_json(text)
@@ -120,7 +135,7 @@ def test_constrained_replies_fit_their_schema(smollm2: Engine, schema: type[Mess
 def test_a_constrained_reply_may_run_out_of_tokens(smollm2: Engine) -> None:
     """Then it ends with LENGTH, and what came begins a fitting reply."""
     prompt = smollm2.encode(QUESTION)
-    request = Request(prompt=prompt, sampling=Sampling(max_tokens=4), json_schema=Review.model_json_schema())
+    request = Request(id="r", prompt=prompt, sampling=Sampling(max_tokens=4), json_schema=Review.model_json_schema())
     text, finish = collect(smollm2, request)
     assert finish.reason is FinishReason.LENGTH
     assert '{"accepted":true'.startswith(text[:10])
@@ -130,7 +145,8 @@ def collect(engine: Engine, request: Request) -> tuple[str, Any]:
     """Text and end of a reply."""
     text = ""
     for event in engine.generate(request):
-        if isinstance(event, Finish):
-            return text, event
-        text += event.text
-    raise AssertionError("no Finish")
+        if isinstance(event, FinishEvent):
+            return text, event.finish
+        if isinstance(event, TokenEvent):
+            text += event.text
+    raise AssertionError("no end")

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Encoder
-from tokenizers import decoders, models
+from tokenizers import decoders, models, pre_tokenizers
 
 from antiphon.runtime.engine.checkpoint import open_checkpoint
 from antiphon.runtime.engine.testing import CONTROL, write_tiny_checkpoint
-from antiphon.runtime.engine.tokenizer import IncrementalDecoder, Tokenizer, from_gguf, from_hf
+from antiphon.runtime.engine.tokenizer import IncrementalDecoder, Tokenizer, from_hf
 from antiphon.runtime.errors import ModelFileError
 
 
@@ -78,20 +78,34 @@ def test_byte_fallback_tokenizers_decode() -> None:
 
 
 def test_tokenizers_of_another_kind_are_refused() -> None:
-    """WordPiece, SentencePiece in GGUF, an unknown way of cutting, and merges without tokens."""
+    """WordPiece, and what is no tokenizer at all."""
     encoder = Encoder(models.WordPiece(vocab={"[UNK]": 0}, unk_token="[UNK]"))
     encoder.decoder = decoders.WordPiece()
     with pytest.raises(ModelFileError, match="supported: ByteLevel, ByteFallback"):
         from_hf(encoder.to_str(), {}, [])
     with pytest.raises(ModelFileError, match="cannot be read"):
         from_hf(json.dumps({"model": 1}), {}, [])
-    base = {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "gpt-2"}
-    with pytest.raises(ModelFileError, match="found tokenizer 'llama', supported: gpt2"):
-        from_gguf({**base, "tokenizer.ggml.model": "llama"})
-    with pytest.raises(ModelFileError, match="found pre-tokenizer 'odd', supported: gpt-2, smollm, llama-bpe"):
-        from_gguf({**base, "tokenizer.ggml.pre": "odd"})
-    with pytest.raises(ModelFileError, match=r"has no 'tokenizer\.ggml\.tokens'"):
-        from_gguf(base)
-    lists = {"tokenizer.ggml.tokens": ["a"], "tokenizer.ggml.merges": ["b c"], "tokenizer.ggml.eos_token_id": 0}
-    with pytest.raises(ModelFileError, match="merges do not fit"):
-        from_gguf({**base, **lists})
+
+
+def test_a_space_before_the_first_word_is_put_once() -> None:
+    """As transformers does for the newer SentencePiece-style files: at the start of a conversation, not after a
+    control token in it."""
+    vocabulary = {"▁": 0, "h": 1, "i": 2, "▁h": 3, "▁hi": 4, "<s>": 5}
+    encoder = Encoder(models.BPE(vocab=vocabulary, merges=[("▁", "h"), ("▁h", "i")]))
+    encoder.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    encoder.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace(prepend_scheme="first")])
+    encoder.add_special_tokens(["<s>"])
+    tokenizer = from_hf(encoder.to_str(), {}, [])
+    for text in ("hi", " hi", "▁hi", "hi hi", ""):
+        assert tokenizer.encode(text) == encoder.encode(text).ids
+        assert [5, *tokenizer.encode(text, continues=True)] == encoder.encode(f"<s>{text}").ids
+
+
+def test_a_tokenizer_that_cannot_say_unknown_is_the_files_fault() -> None:
+    """Its token for that is not among its tokens; it shows at the first text that needs it."""
+    encoder = Encoder(models.BPE(vocab={"a": 0}, merges=[], unk_token="<unk>"))
+    encoder.decoder = decoders.ByteFallback()
+    tokenizer = from_hf(encoder.to_str(), {}, [])
+    assert tokenizer.encode("a") == [0]
+    with pytest.raises(ModelFileError, match="tokenizer: cannot encode"):
+        tokenizer.encode("b")

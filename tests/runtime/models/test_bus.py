@@ -24,11 +24,13 @@ from antiphon.runtime.errors import (
     ConfigurationError,
     ContextTooLong,
     InvalidRequest,
+    ModelBusy,
     ModelError,
     ModelUnavailable,
 )
 from antiphon.runtime.models.bus import BusModel
 from antiphon.runtime.models.exchange import Pace
+from antiphon.runtime.models.inspection import inspect
 from antiphon.runtime.models.scripted import Scripted, ScriptedModel
 from antiphon.runtime.models.server import ModelServer
 from antiphon.runtime.models.structured import collect
@@ -436,3 +438,45 @@ async def test_a_server_is_started_once(far: MemoryBus) -> None:
 def embed(*texts: str) -> EmbedRequest:
     """A request for vectors."""
     return EmbedRequest(model="m", texts=texts or ("a",))
+
+
+async def test_a_request_belongs_to_the_tenant_it_came_from(near: MemoryBus, far: MemoryBus, ask: Ask) -> None:
+    """One instance, a server for each tenant: what a client claims to be is replaced."""
+    instance = ScriptedModel(lambda request: request.tenant)
+    servers = [ModelServer(far, tenant, "m", instance, node="n1", pace=CALM) for tenant in ("acme", "default")]
+    for server in servers:
+        await server.start()
+    claims = ask().model_copy(update={"tenant": "acme"})
+    assert (await collect(BusModel(near, "default", "m").generate(claims))).text == "default"
+    assert (await collect(BusModel(near, "acme", "m").generate(claims))).text == "acme"
+    for server in servers:
+        await server.close()
+
+
+async def test_a_refusal_for_the_quota_keeps_its_time(near: MemoryBus, far: MemoryBus, ask: Ask) -> None:
+    """The engine's own error arrives as such, retryable, with the seconds to wait."""
+    server = await serve(far, ScriptedModel([ModelBusy("the line is full", retry_after_s=2.5)]))
+    with pytest.raises(ModelBusy) as caught:
+        await collect(BusModel(near, "default", "m").generate(ask()))
+    assert caught.value.retryable
+    assert caught.value.details["retry_after_s"] == "2.5"
+    await server.close()
+
+
+async def test_every_server_says_how_it_does(near: MemoryBus, far: MemoryBus, ask: Ask) -> None:
+    """Each by its name, full ones too; a client that asks for one instance gets one."""
+    models = [ScriptedModel([LONG], token_s=0.01), ScriptedModel([])]
+    servers = [
+        ModelServer(far, "default", "m", model, node=f"n{number}", concurrency=1, waiting=0, pace=CALM)
+        for number, model in enumerate(models)
+    ]
+    await servers[0].start()
+    model = BusModel(near, "default", "m", pace=CALM)
+    assert (await model.metrics()).server == "n0"
+    async with aclosing(model.generate(ask(max_tokens=900))) as stream:
+        await anext(stream)
+        await servers[1].start()
+        found = await inspect(near, "default", "m", wait_s=0.05)
+        assert [(metrics.model, metrics.server) for metrics in found] == [("m", "n0"), ("m", "n1")]
+    for server in servers:
+        await server.close()

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from antiphon.runtime.errors import InvalidOutput
+from antiphon.runtime.errors import InvalidOutput, InvalidRequest
 from antiphon.runtime.models.chat import Completion, body
 from antiphon.schemas.inference import (
     FinishReason,
@@ -13,6 +13,7 @@ from antiphon.schemas.inference import (
     Role,
     Sampling,
     TextPart,
+    TokenScore,
     ToolCall,
     ToolCallChunk,
     ToolResult,
@@ -147,3 +148,36 @@ def test_a_filtered_reply_is_no_reply() -> None:
     """What a content filter cut is not passed on as complete."""
     with pytest.raises(InvalidOutput, match="filter"):
         Completion("m").take(delta("content_filter"))
+
+
+def test_sampling_is_sent_where_it_is_set() -> None:
+    """Servers that do not know a field need not see it; log-probabilities come back with the text."""
+    asked = GenerateRequest(
+        model="m",
+        conversation=(turn(Role.USER, "hi"),),
+        tools=(ToolSpec(name="f", description="", parameters={}),),
+        must_call=True,
+        sampling=Sampling(presence_penalty=1, frequency_penalty=-1, repetition_penalty=1.5, min_p=0.1, logprobs=1),
+    )
+    sent = body(asked, "m")
+    assert sent["tool_choice"] == "required"
+    assert [sent[name] for name in ("presence_penalty", "frequency_penalty", "repetition_penalty", "min_p")] == [
+        1,
+        -1,
+        1.5,
+        0.1,
+    ]
+    assert (sent["logprobs"], sent["top_logprobs"], "top_k" in sent, "seed" in sent) == (True, 1, False, False)
+    token = {"token": "hi", "logprob": -0.5, "bytes": None, "top_logprobs": [{"token": "ho", "logprob": -1.5}]}
+    event = delta(content="hi")
+    event["choices"][0]["logprobs"] = {"content": [token]}
+    (chunk,) = Completion("m").take(event)
+    assert [(score.text, score.logprob, score.bytes, score.top) for score in chunk.tokens] == [
+        ("hi", -0.5, tuple(b"hi"), (TokenScore(text="ho", logprob=-1.5),))
+    ]
+
+
+def test_an_endpoint_for_chats_takes_no_raw_prompt() -> None:
+    """It would put it into a template of its own."""
+    with pytest.raises(InvalidRequest, match="expected a conversation"):
+        body(GenerateRequest(model="m", prompt="once"), "m")

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from antiphon.runtime.engine.engine import Engine
+from antiphon.runtime.engine.engine_config import EngineConfig
+from antiphon.runtime.engine.runner import Runner
 from antiphon.runtime.engine.testing import write_tiny_checkpoint
 from antiphon.runtime.errors import (
     ContextTooLong,
@@ -51,31 +52,28 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def model(path: Path) -> AsyncIterator[LocalModel]:
-    """An instance for which two requests at most may wait."""
-    instance = LocalModel("tiny", path, dtype="float32", max_waiting=2)
+    """An instance that runs one request and lets two wait."""
+    instance = LocalModel("tiny", path, EngineConfig(dtype="float32", max_rows=1, max_waiting=2))
     yield instance
     await instance.close()
 
 
 class Gate:
-    """Holds the engine between tokens until opened, and counts the tokens it let out."""
+    """Holds every engine before its next step until opened."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.open = threading.Event()
         self.started = threading.Event()
-        self.tokens = 0
-        self.order: list[int] = []
-        real = Engine.generate
+        self.steps = 0
+        real = Runner.run
 
-        def held(engine: Engine, request: Any, cancelled: Any = None) -> Iterator[Any]:
-            self.order.append(request.sampling.max_tokens)
-            for event in real(engine, request, cancelled):
-                yield event
-                self.tokens += 1
-                self.started.set()
-                assert self.open.wait(10), "the test never opened the gate"
+        def held(runner: Runner, *arguments: Any) -> Any:
+            self.steps += 1
+            self.started.set()
+            assert self.open.wait(10), "the test never opened the gate"
+            return real(runner, *arguments)
 
-        monkeypatch.setattr(Engine, "generate", held)
+        monkeypatch.setattr(Runner, "run", held)
 
     async def running(self) -> None:
         """Wait until a request is inside."""
@@ -107,6 +105,15 @@ async def collect(model: LocalModel, asked: GenerateRequest) -> tuple[str, Finis
     return "".join(chunk.text for chunk in texts if isinstance(chunk, TextChunk)), finish
 
 
+async def under_way(model: LocalModel, count: int) -> None:
+    """Wait until so many requests are in the engine."""
+    async with asyncio.timeout(10):
+        while True:
+            if model.engine.active == count:
+                return
+            await asyncio.sleep(0)
+
+
 def test_importing_it_does_not_import_torch() -> None:
     """A node without local models starts without the engine's packages."""
     code = "import sys, antiphon.runtime.models.local, antiphon.runtime.models.pull; assert 'torch' not in sys.modules"
@@ -127,7 +134,7 @@ async def test_capabilities_come_from_the_checkpoint(model: LocalModel) -> None:
     """They are known, not guessed."""
     found = await model.capabilities()
     assert (found.model, found.context_tokens, found.structured_output) == ("tiny", 8192, True)
-    assert (found.tools, found.embeddings, found.deterministic) == (False, False, True)
+    assert (found.tools, found.embeddings, found.deterministic) == (False, False, False)
 
 
 async def test_an_output_schema_constrains_the_reply(model: LocalModel) -> None:
@@ -159,45 +166,65 @@ async def test_a_full_queue_refuses(model: LocalModel, gate: Gate) -> None:
     """One runs, two wait, the next hears that it may try later; a reader who gives up makes room."""
     readers = [asyncio.create_task(collect(model, request()))]
     await gate.running()
-    readers += [asyncio.create_task(collect(model, request())) for _ in range(2)]
-    await asyncio.sleep(0)
-    with pytest.raises(ModelUnavailable, match="2 requests wait already") as caught:
+    readers += [asyncio.create_task(collect(model, request(max_tokens=9 + at))) for at in range(2)]
+    await under_way(model, 3)
+    with pytest.raises(ModelUnavailable, match="3 requests under way") as caught:
         await collect(model, request())
     assert caught.value.retryable
     readers[1].cancel()
     with pytest.raises(asyncio.CancelledError):
         await readers[1]
-    readers.append(asyncio.create_task(collect(model, request())))
-    await asyncio.sleep(0)
     gate.open.set()
+    await under_way(model, 2)
+    readers.append(asyncio.create_task(collect(model, request())))
     assert len(await asyncio.gather(readers[0], *readers[2:])) == 3
 
 
 async def test_higher_priority_goes_first(model: LocalModel, gate: Gate) -> None:
-    """Then order of arrival; ``max_tokens`` tells the requests apart."""
-    readers = [asyncio.create_task(collect(model, request(max_tokens=1)))]
+    """Batch work, of a priority below 0, waits for online work that came later."""
+    running = asyncio.create_task(collect(model, request()))
     await gate.running()
-    for max_tokens, priority in ((2, 0), (3, 5)):
-        readers.append(asyncio.create_task(collect(model, request(max_tokens=max_tokens, priority=priority))))
-        await asyncio.sleep(0)
+    order: list[str] = []
+
+    async def note(name: str, priority: int) -> None:
+        await collect(model, request(name, priority=priority))
+        order.append(name)
+
+    readers = [asyncio.create_task(note("batch", -1))]
+    await under_way(model, 2)
+    readers.append(asyncio.create_task(note("online", 0)))
+    await under_way(model, 3)
     gate.open.set()
-    ends = await asyncio.gather(*readers)
-    assert gate.order == [1, 3, 2]
-    assert all(finish.timing.queue_s is not None and finish.timing.queue_s >= 0 for _, finish in ends)
+    await asyncio.gather(running, *readers)
+    assert order == ["online", "batch"]
 
 
-async def test_closing_the_generator_stops_within_one_token(model: LocalModel, gate: Gate) -> None:
-    """The engine computes at most the token it is at, and serves the next request."""
+async def test_log_probabilities_come_with_the_text(model: LocalModel) -> None:
+    """One entry a token, with its bytes and as many alternatives as were asked for."""
+    chunks = [chunk async for chunk in model.generate(request(logprobs=2))]
+    scores = [score for chunk in chunks if isinstance(chunk, TextChunk) for score in chunk.tokens]
+    assert len(scores) == 8
+    assert all(len(score.top) == 2 and score.top[0].logprob == score.logprob for score in scores)
+
+
+async def test_a_raw_prompt_goes_on_from_text_or_ids(model: LocalModel) -> None:
+    """By no template: the same as text and as its token ids."""
+    asked = GenerateRequest(model="tiny", prompt="the sea", sampling=Sampling(max_tokens=6))
+    text, finish = await collect(model, asked)
+    ids = model.engine.tokenizer.encode("the sea")
+    assert finish.usage.input_tokens == len(ids)
+    assert (await collect(model, asked.model_copy(update={"prompt": tuple(ids)})))[0] == text
+
+
+async def test_closing_the_generator_stops_it(model: LocalModel, gate: Gate) -> None:
+    """The engine computes at most the step it is at, and serves the next request."""
     reply = model.generate(request(max_tokens=5000))
-    first = asyncio.create_task(anext(reply))
-    await gate.running()
     gate.open.set()
-    await first
+    await anext(reply)
     await reply.aclose()
-    let_out = gate.tokens
     assert (await collect(model, request(max_tokens=2)))[1].usage.output_tokens == 2
-    assert gate.tokens < 5000
-    assert gate.tokens - let_out < 2500  # the reader's one event-loop turn, not the whole reply
+    assert gate.steps < 2500
+    await under_way(model, 0)
 
 
 async def test_cancelling_the_readers_task_stops_it(model: LocalModel, gate: Gate) -> None:
@@ -207,10 +234,9 @@ async def test_cancelling_the_readers_task_stops_it(model: LocalModel, gate: Gat
     reader.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reader
-    before = gate.tokens
     gate.open.set()
     await collect(model, request(max_tokens=1))
-    assert gate.tokens - before <= 4  # the finish of the first, and one token and finish of the second
+    assert gate.steps <= 3  # the one that was held, and the next request's
 
 
 async def test_a_deadline_ends_with_cancelled(model: LocalModel, gate: Gate) -> None:
@@ -218,12 +244,13 @@ async def test_a_deadline_ends_with_cancelled(model: LocalModel, gate: Gate) -> 
     soon_ms = time.time_ns() // 1_000_000 + 300
     running = asyncio.create_task(collect(model, request(max_tokens=5000, deadline_unix_ms=soon_ms)))
     await gate.running()
+    asyncio.get_running_loop().call_later(0.35, gate.open.set)  # deadlines are looked at between steps
     _, waiting = await collect(model, request(deadline_unix_ms=soon_ms))
     assert (waiting.reason, waiting.usage.input_tokens) == (FinishReason.CANCELLED, 0)
-    gate.open.set()
     _, finish = await running
     assert finish.reason is FinishReason.CANCELLED
-    assert 1 <= finish.usage.output_tokens < 5000
+    assert finish.usage.input_tokens > 0
+    assert finish.usage.output_tokens < 5000
 
 
 async def test_closing_fails_what_is_under_way(model: LocalModel, gate: Gate) -> None:
@@ -231,11 +258,11 @@ async def test_closing_fails_what_is_under_way(model: LocalModel, gate: Gate) ->
     readers = [asyncio.create_task(collect(model, request(max_tokens=5000)))]
     await gate.running()
     readers.append(asyncio.create_task(collect(model, request())))
-    await asyncio.sleep(0)
+    await under_way(model, 2)
     gate.open.set()
     await model.close()
     for reader in readers:
-        with pytest.raises(ModelUnavailable, match="tiny is closed"):
+        with pytest.raises(ModelUnavailable, match="is closed"):
             await reader
     with pytest.raises(ModelUnavailable, match="tiny is closed"):
         await collect(model, request())
@@ -244,7 +271,7 @@ async def test_closing_fails_what_is_under_way(model: LocalModel, gate: Gate) ->
 
 async def test_a_damaged_checkpoint_is_reported_and_tried_again(path: Path, tmp_path: Path) -> None:
     """To every caller until it is mended."""
-    instance = LocalModel("tiny", tmp_path / "model", dtype="float32")
+    instance = LocalModel("tiny", tmp_path / "model", EngineConfig(dtype="float32"))
     for _ in range(2):
         with pytest.raises(ModelFileError, match="antiphon models pull"):
             await collect(instance, request())
@@ -271,7 +298,7 @@ async def test_an_unexpected_failure_reaches_the_caller(model: LocalModel, monke
         raise MemoryError("no room")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Engine, "generate", broken)
+        patch.setattr(Runner, "run", broken)
         with pytest.raises(ModelUnavailable, match="MemoryError: no room"):
             await collect(model, request())
     assert (await collect(model, request()))[1].reason is FinishReason.LENGTH

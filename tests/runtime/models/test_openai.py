@@ -14,6 +14,7 @@ from antiphon.runtime.errors import (
     ContextTooLong,
     InvalidOutput,
     InvalidRequest,
+    ModelBusy,
     ModelError,
     ModelUnavailable,
     UnknownModel,
@@ -62,7 +63,7 @@ async def test_the_request_carries_model_and_key(raw: Raw, ask: Ask) -> None:
         (400, '{"error": {"message": "maximum context length is 4096 tokens"}}', ContextTooLong, "4096"),
         (400, '{"error": {"message": "top_k unknown"}}', InvalidRequest, "top_k unknown"),
         (422, '{"detail": "no schema"}', InvalidRequest, "no schema"),
-        (429, "", ModelUnavailable, "429"),
+        (429, "", ModelBusy, "429"),
         (500, "<html>k3y</html>", ModelUnavailable, "500"),
         (503, '{"object": "error", "message": "loading"}', ModelUnavailable, "loading"),
         (301, "", ModelError, "moved"),
@@ -78,7 +79,7 @@ async def test_a_status_becomes_a_typed_error(
             await collect(model.generate(ask()))
     assert type(raised.value) is expected
     assert "k3y" not in str(raised.value)
-    assert raised.value.retryable == (expected is ModelUnavailable)
+    assert raised.value.retryable == issubclass(expected, ModelUnavailable)
 
 
 async def test_retry_after_is_passed_on(raw: Raw, ask: Ask) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from antiphon.runtime.bus.memory import MemoryBus
-from antiphon.runtime.engine.testing import write_tiny_encoder
+from antiphon.runtime.engine.testing import write_tiny_checkpoint, write_tiny_encoder
 from antiphon.runtime.errors import ConfigurationError, ModelFileError, ModelUnavailable, UnknownModel
 from antiphon.runtime.models.bus import BusModel
 from antiphon.runtime.models.embedding import EmbeddingModel
@@ -30,7 +30,7 @@ def settings(tmp_path: Path, **models: object) -> Settings:
 
 async def test_a_kind_gives_its_adapter(tmp_path: Path) -> None:
     """Swapping a model is configuration."""
-    (tmp_path / "checkpoint").mkdir()
+    write_tiny_checkpoint(tmp_path / "checkpoint")
     write_tiny_encoder(tmp_path / "encoder")
     bus = MemoryBus()
     registry = ModelRegistry(

@@ -11,8 +11,10 @@ from antiphon.runtime.models.structured import collect
 from antiphon.schemas.inference import (
     Chunk,
     EmbedRequest,
+    Finish,
     FinishReason,
     GenerateRequest,
+    Sampling,
     TextChunk,
     ToolCall,
     Usage,
@@ -56,6 +58,18 @@ async def test_a_token_is_a_word_and_its_space(ask: Ask) -> None:
     reply = await collect(ScriptedModel(["a b c"]).generate(ask("x y", max_tokens=2)))
     assert (reply.text, reply.finish.reason) == ("a b ", FinishReason.LENGTH)
     assert reply.finish.usage == Usage(input_tokens=2, output_tokens=2)
+
+
+async def test_prompts_and_log_probabilities() -> None:
+    """A raw prompt has its words or its ids; every token that is said was certain, and says so if it is asked."""
+    for prompt, tokens in (("x y z", 3), ((5, 6), 2)):
+        for wanted, top in ((None, None), (0, 0), (2, 1)):
+            asked = GenerateRequest(model="m", prompt=prompt, sampling=Sampling(logprobs=wanted))
+            first, *_, end = [chunk async for chunk in ScriptedModel(["\u00fc b"]).generate(asked)]
+            assert isinstance(first, TextChunk) and isinstance(end, Finish)
+            assert end.usage.input_tokens == tokens
+            scores = [(token.text, token.logprob, bytes(token.bytes), len(token.top)) for token in first.tokens]
+            assert scores == ([] if top is None else [("\u00fc ", 0.0, "\u00fc ".encode(), top)])
 
 
 async def test_an_error_can_come_after_text(ask: Ask) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from antiphon import Message, tool
 from antiphon.runtime.engine.checkpoint import open_checkpoint
 from antiphon.runtime.engine.testing import CONTROL, write_tiny_checkpoint
-from antiphon.runtime.errors import InvalidOutput
+from antiphon.runtime.errors import InvalidOutput, InvalidRequest
 from antiphon.runtime.json_schema import problems
 from antiphon.runtime.models.local import LocalModel
 from antiphon.runtime.models.scripted import ScriptedModel
@@ -265,3 +265,20 @@ def test_a_parameter_may_be_of_several_types() -> None:
     spec = ToolSpec(name="look", description="", parameters={"type": "object", "properties": {"a": of_two, "b": True}})
     (system,) = as_text((), [spec])
     assert '"arguments":{"a":{"type":["string","null"]},"b":true}' in system.text
+
+
+async def test_a_call_can_be_demanded() -> None:
+    """Then the model is not told how to answer, and the form lets nothing through but calls."""
+    _, asked = await replied("{}", request().model_copy(update={"must_call": True}))
+    assert asked.output is not None and not asked.must_call
+    assert "To answer" not in asked.conversation[0].text
+    forms = [list(form["properties"]) for form in asked.output.json_schema["anyOf"]]
+    assert forms == [["tool", "arguments"], ["tool", "arguments"]]
+
+
+@pytest.mark.parametrize("parameters", [{"properties": 5}, {"properties": {"x": {"$ref": 1}}}, {"anyOf": 3}])
+async def test_a_schema_that_has_the_shape_of_none(parameters: dict[str, Any]) -> None:
+    """It is the caller's mistake, and no other request's."""
+    tool = ToolSpec(name="f", description="", parameters=parameters)
+    with pytest.raises(InvalidRequest, match="no JSON schema"):
+        await replied("{}", request(tools=(tool,)))

@@ -9,10 +9,8 @@ import pytest
 from pydantic import BaseModel, Field, SecretStr
 
 from antiphon import Agent, Client, Context, Message, System
-from antiphon.runtime.clock import SystemClock
-from antiphon.runtime.console.feed import LiveFeed
-from antiphon.runtime.console.server import serve
 from antiphon.runtime.gateways.http.app import Door
+from antiphon.runtime.listening import listen
 from antiphon.runtime.models.scripted import ScriptedModel
 from antiphon.runtime.settings import Settings
 from antiphon.runtime.testing import MemoryCluster, memory_cluster
@@ -191,8 +189,7 @@ async def door(client: Client, origins: tuple[str, ...]) -> Door:
 @pytest.fixture
 async def address(door: Door) -> AsyncIterator[str]:
     """Where the door listens."""
-    door.app.state.live = LiveFeed(SystemClock())  # as the console's server expects
-    server = await serve(door.app, "127.0.0.1", 0)
+    server = await listen(door.app, "127.0.0.1", 0, name="door")
     try:
         yield server.address
     finally:

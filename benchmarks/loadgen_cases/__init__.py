@@ -1,0 +1,1 @@
+"""What benchmarks/loadgen.py is made of."""

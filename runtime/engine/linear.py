@@ -1,0 +1,203 @@
+"""A matrix of the model and how it is multiplied: in full, in blocks of one size, or by the file's own codes.
+
+These are torch's own routines for a CPU; where our kernels run, ``kernel_linear`` has the forms.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch.nn.functional import linear
+
+from antiphon.kernels.registry import Backend, backend_for
+from antiphon.runtime.engine.device import Place
+from antiphon.runtime.engine.kernel_linear import KernelCodes, KernelLinear
+from antiphon.runtime.engine.packed_weight import BLOCK, PackedWeight
+from antiphon.runtime.engine.weights import Weights
+
+# Up to this many rows codes are faster on a CPU: their product dequantises each weight for each block of rows again.
+# All 120 matrices of SmolLM2-135M on two threads, bfloat16 against 4 bits: 42 and 6 ms for one row, 34 and 27 for 8,
+# 34 and 49 for 16.
+DECODE_ROWS = 8
+_INVARIANT_ROWS = 64  # one shape for every product
+
+
+class Linear(Protocol):
+    """``x @ weight.T + bias``."""
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """``x`` is [rows, in], the result [rows, out]."""
+        ...
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the weight, every form of it."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class DenseLinear:
+    """A weight in the dtype of the activations."""
+
+    weight: torch.Tensor  # [out, in]
+    bias: torch.Tensor | None = None  # [out]
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """One row on a CPU takes the matrix-vector routine: 0.8 of the time of oneDNN's product, which lays the weight
+        out anew at each call."""
+        if x.shape[0] == 1 and x.device.type == "cpu":
+            product = torch.mv(self.weight, x[0])[None]
+            return product if self.bias is None else product + self.bias
+        return linear(x, self.weight, self.bias)
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the weight."""
+        return self.weight.nbytes
+
+
+@dataclass(frozen=True, eq=False)
+class InvariantLinear:
+    """A dense weight, always multiplied with as many rows: what a row becomes does not depend on its company.
+
+    Vendor libraries choose their algorithm, and with it the order of additions, by the number of rows.
+    """
+
+    weight: torch.Tensor  # [out, in]
+    bias: torch.Tensor | None = None  # [out]
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Rows in blocks of 64, the last one filled up with zeros."""
+        rows = x.shape[0]
+        padded = torch.nn.functional.pad(x, (0, 0, 0, -rows % _INVARIANT_ROWS))
+        blocks = [linear(block, self.weight, self.bias) for block in padded.view(-1, _INVARIANT_ROWS, x.shape[1])]
+        return torch.cat(blocks)[:rows]
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the weight."""
+        return self.weight.nbytes
+
+
+@dataclass(frozen=True, eq=False)
+class FourBitLinear:
+    """A file's 4-bit codes for a few rows, beside the dense weight for many (on a CPU, in bfloat16).
+
+    torch computes ``(code - 8) * scale + zero``. The codes are exact; scale and zero are rounded to bfloat16.
+    """
+
+    dense: DenseLinear
+    codes: torch.Tensor  # uint8 [out, in / 2], in torch's own order
+    scales: torch.Tensor  # bfloat16 [in / 32, out, 2]: scale, zero
+
+    @classmethod
+    def pack(cls, dense: DenseLinear, packed: PackedWeight) -> "FourBitLinear":
+        """Both forms of one matrix."""
+        assert packed.offsets is not None
+        codes = torch.ops.aten._convert_weight_to_int4pack_for_cpu(packed.codes.int(), 1)
+        pairs = torch.stack((packed.scales, packed.offsets + 8 * packed.scales), dim=-1)
+        return cls(dense, codes, pairs.transpose(0, 1).contiguous().bfloat16())
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Codes for up to DECODE_ROWS rows."""
+        if x.shape[0] > DECODE_ROWS:
+            return self.dense(x)
+        product: torch.Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(x, self.codes, BLOCK, self.scales)
+        return product if self.dense.bias is None else product + self.dense.bias
+
+    @property
+    def bytes(self) -> int:
+        """Memory of both forms."""
+        return self.dense.bytes + self.codes.nbytes + self.scales.nbytes
+
+
+@dataclass(frozen=True, eq=False)
+class EightBitLinear:
+    """8-bit codes with one scale a row for a few rows, beside the dense weight for many (on a CPU, in bfloat16).
+
+    torch has no product for the file's scale each 32 codes, so these are rounded again, to 127 steps of the largest
+    weight in the row.
+    """
+
+    dense: DenseLinear
+    codes: torch.Tensor  # int8 [out, in]
+    scales: torch.Tensor  # bfloat16 [out]
+
+    @classmethod
+    def pack(cls, dense: DenseLinear, packed: PackedWeight) -> "EightBitLinear":
+        """Both forms of one matrix."""
+        weights = packed.dequantised()
+        scales = weights.abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny) / 127
+        return cls(dense, weights.div_(scales[:, None]).round_().to(torch.int8), scales.bfloat16())
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Codes for up to DECODE_ROWS rows."""
+        if x.shape[0] > DECODE_ROWS:
+            return self.dense(x)
+        product: torch.Tensor = torch._weight_int8pack_mm(x, self.codes, self.scales)
+        return product if self.dense.bias is None else product + self.dense.bias
+
+    @property
+    def bytes(self) -> int:
+        """Memory of both forms."""
+        return self.dense.bytes + self.codes.nbytes + self.scales.nbytes
+
+
+def load_linear(
+    weights: Weights,
+    names: Sequence[str],
+    rows: Sequence[int],
+    columns: int,
+    place: Place,
+    *,
+    bias: bool = False,
+    batch_invariant: bool = False,
+    dense: torch.Tensor | None = None,
+) -> Linear:
+    """The matrices ``names`` of ``rows`` each as one: fewer and larger products. ``dense``: what is in memory already.
+
+    Raises:
+        ModelFileError: a tensor is missing, unreadable or of another shape.
+    """
+
+    def fused(parts: list[torch.Tensor]) -> torch.Tensor:
+        return (torch.cat(parts) if len(parts) > 1 else parts[0]).to(place.device, place.dtype)
+
+    pieces = list(zip(names, rows, strict=True))
+    found = [weights.packed(f"{name}.weight", (each, columns)) for name, each in pieces]
+    packed = _concatenated(found)
+    offset = fused([weights.get(f"{name}.bias", (each,)) for name, each in pieces]) if bias else None
+    kernels = backend_for(torch.empty(0, dtype=place.dtype, device=place.device)) is not Backend.REFERENCE
+    if kernels and packed is not None and place.codes:
+        return KernelCodes.pack(packed, offset, place.device, batch_invariant=batch_invariant)
+    if dense is not None:
+        weight = dense
+    elif packed is not None:
+        weight = packed.dequantised().to(place.device, place.dtype)
+    else:
+        weight = fused([weights.get(f"{name}.weight", (each, columns)) for name, each in pieces])
+    if kernels:
+        return KernelLinear(weight, offset, batch_invariant)
+    if batch_invariant:
+        return InvariantLinear(weight, offset)
+    plain = DenseLinear(weight, offset)
+    if packed is None or not place.codes or place.device.type != "cpu":
+        return plain
+    if packed.bits == 8:
+        return EightBitLinear.pack(plain, packed)
+    return FourBitLinear.pack(plain, packed) if sum(rows) % 16 == 0 else plain  # what torch's packing takes
+
+
+def _concatenated(found: Sequence[PackedWeight | None]) -> PackedWeight | None:
+    """The parts below each other, if all are packed and of one kind."""
+    parts = [part for part in found if part is not None]
+    if len(parts) != len(found) or len({(part.bits, part.offsets is None) for part in parts}) != 1:
+        return None
+    offsets = [part.offsets for part in parts if part.offsets is not None]
+    return PackedWeight(
+        bits=parts[0].bits,
+        codes=torch.cat([part.codes for part in parts]),
+        scales=torch.cat([part.scales for part in parts]),
+        offsets=torch.cat(offsets) if offsets else None,
+    )

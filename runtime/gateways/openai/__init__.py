@@ -1,0 +1,1 @@
+"""The OpenAI-compatible gateway: models as they are, for whatever speaks OpenAI's API."""
