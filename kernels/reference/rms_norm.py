@@ -4,19 +4,15 @@ import torch
 
 from antiphon.kernels.reference.quantise import quantise
 
-_FEW = 2**14  # numbers
-
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
     """``x / sqrt(mean(x²) + eps) * weight`` over the last dimension, computed in float32 (arXiv 1910.07467).
 
     torch's own is seven operations on a CPU, and its layer norm is one. Of x and -x side by side the mean is 0 and the
     variance is mean(x²), so that the layer norm of these is the RMS norm of x. For a row of 576 that takes 0.6 of the
-    time; for hundreds of rows twice as many numbers take longer.
+    time, for hundreds of rows 1.4 of it. One formula for all: a row must not depend on how many there are.
     """
     width = x.shape[-1]
-    if x.numel() > _FEW:
-        return torch.nn.functional.rms_norm(x, (width,), weight, eps)
     return torch.layer_norm(torch.cat((x, -x), -1), (2 * width,), None, None, eps)[..., :width] * weight
 
 

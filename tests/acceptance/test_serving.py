@@ -84,7 +84,8 @@ async def test_replicas_die_and_every_request_is_answered(served: "Place", event
         for ended in await asyncio.gather(*stuck, return_exceptions=True):
             assert isinstance(ended, ModelUnavailable | Reply), ended
         assert any(isinstance(ended.exception(), ModelUnavailable) for ended in stuck)
-        assert all(reply.finish.usage.output_tokens == TOKENS for reply in replies)
+        # Random weights end a reply by chance, and which do depends on the batch.
+        assert all(1 <= reply.finish.usage.output_tokens <= TOKENS for reply in replies)
         (left,) = await inspect(bus, "default", "tiny", wait_s=1.0)
         assert left.restarts == 1
     await bus.close()
