@@ -1,7 +1,7 @@
 """llama.cpp on the same file; run by the Python of an environment that has llama-cpp-python.
 
 Reads the name of a case a line, answers with tokens per second a line. Arguments: GGUF file, threads, plain or extra
-(whether llama.cpp may use its extra buffer types, see ``llama_cpp``).
+(whether llama.cpp may use its extra buffer types, see ``llama_rival``).
 """
 
 import sys

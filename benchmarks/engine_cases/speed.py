@@ -4,7 +4,7 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine_cases.llama_cpp import LlamaCpp
+from engine_cases.llama_rival import LlamaCpp
 from engine_cases.load import Bench, bench, prompt_of
 
 START, TOKENS, PROMPT = 32, 32, 512
