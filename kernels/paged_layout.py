@@ -3,23 +3,13 @@
 import itertools
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import torch
 
 from antiphon.kernels.checks import expect_contiguous, expect_shape
+from antiphon.kernels.layout_rows import LayoutRow, RowGroup, group_rows
 
 PAGE = 64  # tokens a page
-
-
-class LayoutRow(NamedTuple):
-    """One row on the host: ``tokens`` of them from ``first`` in the batch; ``context`` keys with them, in ``pages``."""
-
-    first: int
-    tokens: int
-    context: int
-    pages: tuple[int, ...]
-    follow: bool  # each page is the one after the one before it
 
 
 @dataclass(frozen=True)
@@ -44,6 +34,11 @@ class PagedLayout:
             follow = all(after == page + 1 for page, after in itertools.pairwise(own))
             rows.append(LayoutRow(first, last - first, context, own, follow))
         return tuple(rows)
+
+    @cached_property
+    def groups(self) -> tuple[tuple[RowGroup, ...], tuple[LayoutRow, ...]]:
+        """Rows whose attention is one call each, and the rows that go alone."""
+        return group_rows(self.rows, PAGE)
 
     @cached_property
     def padded(self) -> bool:

@@ -1,5 +1,6 @@
 """Which implementation runs an op: decided by where the tensor lies, never by trying and catching."""
 
+import functools
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -46,12 +47,21 @@ def backend_for(tensor: torch.Tensor) -> Backend:
         ValueError: a bf16 tensor would reach the interpreter, which computes on its bit patterns without a word
             (triton#11584).
     """
-    kind = tensor.device.type
+    return backend_of(tensor.device.type, tensor.dtype)
+
+
+@functools.cache
+def backend_of(kind: str, dtype: torch.dtype) -> Backend:
+    """The backend for tensors of ``dtype`` on a device of that kind, decided once: the environment is not read again.
+
+    Raises:
+        ValueError: as ``backend_for``.
+    """
     accelerator = ACCELERATORS.get(kind)
     backend = accelerator.backend if accelerator else Backend.REFERENCE
     if kind == "cpu" and backend is Backend.REFERENCE and os.environ.get("TRITON_INTERPRET") == "1":
         backend = Backend.INTERPRETER
-    if backend is Backend.INTERPRETER and tensor.dtype is torch.bfloat16:
+    if backend is Backend.INTERPRETER and dtype is torch.bfloat16:
         raise ValueError(
             "found a bf16 tensor with TRITON_INTERPRET=1, expected float32 or float16: "
             "the interpreter is silently wrong for bf16; convert the tensor or unset the variable"

@@ -4,6 +4,7 @@ Reads the name of a case a line, answers with tokens per second a line. Argument
 (whether llama.cpp may use its extra buffer types, see ``llama_rival``).
 """
 
+import statistics
 import sys
 import time
 from collections.abc import Sequence
@@ -57,17 +58,19 @@ def prompt_case() -> float:
 
 
 def decode_case(where: Any, streams: int) -> float:
-    """Greedy decoding of so many sequences at once."""
+    """Greedy decoding of so many sequences at once: by the median step."""
     llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(where), True)
     for stream in range(streams):
         prompt = WORDS[stream : stream + START]
         decode(where, prompt, range(START), [stream] * START, [0] * (START - 1) + [1])
     tokens = [5] * streams
-    began = time.perf_counter()
+    steps = []
     for step in range(ROUNDS):
+        began = time.perf_counter()
         decode(where, tokens, [START + step] * streams, range(streams), [1] * streams)
         tokens = [best(where, at) for at in range(streams)]
-    return streams * ROUNDS / (time.perf_counter() - began)
+        steps.append(time.perf_counter() - began)
+    return streams / statistics.median(steps)
 
 
 llama_cpp.llama_log_set(quiet, None)

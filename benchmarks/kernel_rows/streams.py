@@ -6,6 +6,7 @@ from torch.nn.functional import silu
 
 from antiphon.kernels import ops, samples
 from antiphon.kernels.paged_layout import PAGE
+from antiphon.kernels.rotation import Rotation
 from antiphon.kernels.samples import numbers
 from kernel_rows.case import FFN, HEAD, HEADS, KV_HEADS, WIDTH, Case, Figure, Prepared
 
@@ -59,10 +60,10 @@ def _elementwise() -> list[Case]:
         qkv = numbers(rows, (HEADS + 2 * KV_HEADS) * HEAD, device=device)
         layout, pages = samples.layout_of([(rows, rows)], device)
         keys, values = (torch.empty(pages, PAGE, KV_HEADS, HEAD, device=device, dtype=qkv.dtype) for _ in range(2))
-        cos, sin = (torch.rand(rows, HEAD // 2, device=device) for _ in range(2))
+        rotation = Rotation(*(torch.rand(rows, HEAD // 2, device=device) for _ in range(2)))
         return Prepared(
-            call=lambda: ops.rotary_cache(qkv, cos, sin, keys, values, layout, heads=HEADS, kv_heads=KV_HEADS),
-            bytes=2 * 2 * qkv.numel() + 2 * 4 * cos.numel(),
+            call=lambda: ops.rotary_cache(qkv, rotation, keys, values, layout, heads=HEADS, kv_heads=KV_HEADS),
+            bytes=2 * 2 * qkv.numel() + 2 * 4 * rotation.cos.numel(),
         )
 
     return [

@@ -2,7 +2,14 @@
 
 import torch
 
-from antiphon.kernels.checks import expect_contiguous, expect_float, expect_like, expect_shape, expect_table
+from antiphon.kernels.checks import (
+    expect_contiguous,
+    expect_float,
+    expect_like,
+    expect_shape,
+    expect_table,
+    once_a_kind,
+)
 from antiphon.kernels.paged_layout import PAGE, PagedLayout
 from antiphon.kernels.reference.paged_attention import paged_attention as paged_attention_reference
 from antiphon.kernels.registry import Backend, backend_for, facts_for
@@ -37,7 +44,8 @@ def paged_attention(
             has room for. Page numbers are compared with the pool where the table lies on the host; on a device nobody
             can look at them without waiting for it, and a wrong one is read past the pool.
     """
-    _check(q, key_pages, value_pages, layout, key_scales, value_scales)
+    _check(q, key_pages, value_pages, key_scales, value_scales)
+    layout.check(key_pages.shape[0], q.device)
     tokens, heads, width = q.shape
     rows, kv_heads = layout.context_tokens.shape[0], key_pages.shape[2]
     if not tokens or not rows:
@@ -45,7 +53,14 @@ def paged_attention(
     scale = width**-0.5 if scale is None else scale
     if backend_for(q) is Backend.REFERENCE:
         return paged_attention_reference(
-            q, key_pages, value_pages, layout, scale=scale, key_scales=key_scales, value_scales=value_scales
+            q,
+            key_pages,
+            value_pages,
+            layout,
+            scale=scale,
+            key_scales=key_scales,
+            value_scales=value_scales,
+            batch_invariant=batch_invariant,
         )
     from antiphon.kernels.device.paged_attention import paged_attention_launcher
     from antiphon.kernels.device.paged_attention_tiles import plan_attention
@@ -74,11 +89,11 @@ def paged_attention(
     return out
 
 
+@once_a_kind
 def _check(
     q: torch.Tensor,
     key_pages: torch.Tensor,
     value_pages: torch.Tensor,
-    layout: PagedLayout,
     key_scales: torch.Tensor | None,
     value_scales: torch.Tensor | None,
 ) -> None:
@@ -111,4 +126,3 @@ def _check(
         if scales is not None:
             expect_table(f"{name}_scales", scales, (pages, PAGE, kv_heads), q.device)
             expect_contiguous(f"{name}_scales", scales)
-    layout.check(pages, q.device)

@@ -2,7 +2,7 @@
 
 import torch
 
-from antiphon.kernels.checks import expect_float, expect_like, expect_quantised, expect_shape, rows_of
+from antiphon.kernels.checks import expect_float, expect_like, expect_quantised, expect_shape, once_a_kind, rows_of
 from antiphon.kernels.reference.rms_norm import add_rms_norm as add_rms_norm_reference
 from antiphon.kernels.reference.rms_norm import rms_norm as rms_norm_reference
 from antiphon.kernels.reference.rms_norm import rms_norm_quant as rms_norm_quant_reference
@@ -34,9 +34,7 @@ def add_rms_norm(
     Raises:
         ValueError: as ``rms_norm``, or ``x`` and ``residual`` differ in shape, dtype or device.
     """
-    _check(x, weight)
-    expect_shape("residual", residual, tuple(x.shape))
-    expect_like("residual", residual, x)
+    _check(x, weight, residual)
     if backend_for(x) is Backend.REFERENCE:
         return add_rms_norm_reference(x, residual, weight, eps)
     from antiphon.kernels.device.rms_norm import add_rms_norm_launcher
@@ -71,7 +69,11 @@ def rms_norm_quant(
     return out, scale
 
 
-def _check(x: torch.Tensor, weight: torch.Tensor) -> None:
+@once_a_kind
+def _check(x: torch.Tensor, weight: torch.Tensor, residual: torch.Tensor | None = None) -> None:
     expect_float("x", x)
     expect_shape("weight", weight, (x.shape[-1],))
     expect_like("weight", weight, x)
+    if residual is not None:
+        expect_shape("residual", residual, tuple(x.shape))
+        expect_like("residual", residual, x)

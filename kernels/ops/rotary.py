@@ -2,16 +2,16 @@
 
 import torch
 
-from antiphon.kernels.checks import expect_float, expect_table
+from antiphon.kernels.checks import expect_float
 from antiphon.kernels.reference.rotary import rotary as rotary_reference
 from antiphon.kernels.registry import Backend, backend_for
+from antiphon.kernels.rotation import Rotation
 
 
-def rotary(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+def rotary(x: torch.Tensor, rotation: Rotation) -> torch.Tensor:
     """Rotate element i of each head with element i + half, by the angle of the row (arXiv 2104.09864).
 
-    ``x`` is [tokens, heads, 2 * half], where tokens and heads may be strided (a slice of a fused projection);
-    ``cos`` and ``sin`` are [tokens, half], float32, already gathered for the tokens' positions.
+    ``x`` is [tokens, heads, 2 * half], where tokens and heads may be strided (a slice of a fused projection).
 
     Raises:
         ValueError: shapes do not fit, heads have an odd width or a strided last dimension, or a dtype is not supported.
@@ -22,13 +22,12 @@ def rotary(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
             f"x: found shape {tuple(x.shape)} with strides {x.stride()}, "
             "expected [tokens, heads, an even width] with a contiguous last dimension"
         )
-    for name, table in (("cos", cos), ("sin", sin)):
-        expect_table(name, table, (x.shape[0], x.shape[2] // 2), x.device)
+    rotation.check(x.shape[0], x.shape[2] // 2, x.device)
     if backend_for(x) is Backend.REFERENCE:
-        return rotary_reference(x, cos, sin)
+        return rotary_reference(x, rotation)
     from antiphon.kernels.device.rotary import rotary_launcher
 
     out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     if out.numel():
-        rotary_launcher(out, x, cos.contiguous(), sin.contiguous())
+        rotary_launcher(out, x, rotation.cos.contiguous(), rotation.sin.contiguous())
     return out

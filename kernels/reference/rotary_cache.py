@@ -5,12 +5,12 @@ import torch
 from antiphon.kernels.paged_layout import PagedLayout
 from antiphon.kernels.reference.rms_norm import rms_norm
 from antiphon.kernels.reference.rotary import rotary
+from antiphon.kernels.rotation import Rotation
 
 
 def rotary_cache(
     qkv: torch.Tensor,
-    cos: torch.Tensor,
-    sin: torch.Tensor,
+    rotation: Rotation,
     key_pages: torch.Tensor,
     value_pages: torch.Tensor,
     layout: PagedLayout,
@@ -27,7 +27,7 @@ def rotary_cache(
     both, values = parts[:, : heads + kv_heads], parts[:, heads + kv_heads :]
     if q_norm is not None and k_norm is not None:
         both = torch.cat((rms_norm(both[:, :heads], q_norm, eps), rms_norm(both[:, heads:], k_norm, eps)), dim=1)
-    turned = rotary(both, cos, sin)
+    turned = rotary(both, rotation)
     keys, slots = turned[:, heads:], layout.slots
     if layout.padded:
         kept = slots >= 0

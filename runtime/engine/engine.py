@@ -32,6 +32,7 @@ from antiphon.runtime.engine.scheduler import Scheduler
 from antiphon.runtime.engine.speculation import Speculator
 from antiphon.runtime.engine.tokenizer import Tokenizer
 from antiphon.runtime.engine.warm_up import warm_up
+from antiphon.runtime.engine.weights import Weights
 from antiphon.runtime.errors import ContextTooLong, InvalidRequest, ModelBusy, ModelFileError, ModelUnavailable
 from antiphon.schemas.inference import EngineMetrics, Finish, FinishReason, Timing, Turn, Usage
 
@@ -86,34 +87,8 @@ class Engine:
         self._template = checkpoint.template
         self._clock = clock or SystemClock()
         self._draw = draw
-        place = choose_place(config.dtype, config.threads)
-        on_accelerator = place.device.type != "cpu"
-        self.runner = Runner(
-            checkpoint.config,
-            checkpoint.weights,
-            place,
-            pages=None if on_accelerator and config.cache_tokens is None else self._pages(),
-            max_rows=config.max_rows,
-            batch_invariant=config.batch_invariant,
-        )
-        if on_accelerator:
-            warm_up(self.runner)
-        self.scheduler = Scheduler(
-            config, pages=self.runner.pages.count, context_tokens=checkpoint.config.context_tokens
-        )
-        self._speculator = Speculator(self.scheduler.cost.predict)
-        if config.speculate:
-            self.scheduler.propose = self._propose
         self._decodes, self._decode_keys = 1, 0  # of the last step
         self._preemptions = 0
-        size = size_of(checkpoint.config)
-        self._meter = Meter(
-            size,
-            weight_bytes=self.runner.model.weight_bytes,
-            kv_bytes=token_bytes(checkpoint.config, place.dtype) / size.kv_elements,
-            clock=self._clock,
-            peaks=peaks,
-        )
         self._grammars = GrammarCompiler(checkpoint.tokenizer, checkpoint.config.vocabulary)
         self._live: dict[str, _Live] = {}
         self._deadlines: list[tuple[int, str]] = []
@@ -121,8 +96,12 @@ class Engine:
         self._inbox: list[Callable[[], None]] = []  # at most two entries for each live request
         self._idle = True
         self._closed = False
-        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        loaded: Future[None] = Future()
+        self._thread = threading.Thread(
+            target=self._work, args=(checkpoint.weights, peaks, loaded), name="engine", daemon=True
+        )
         self._thread.start()
+        loaded.result()
 
     @property
     def active(self) -> int:
@@ -255,7 +234,13 @@ class Engine:
 
     # From here on everything runs on the engine's thread.
 
-    def _work(self) -> None:
+    def _work(self, weights: Weights, peaks: Peaks | None, loaded: Future[None]) -> None:
+        try:
+            self._load(weights, peaks)
+        except BaseException as error:
+            loaded.set_exception(error)
+            return
+        loaded.set_result(None)
         try:
             while self._wait():
                 self._expire()
@@ -266,6 +251,39 @@ class Engine:
                 self._closed = True
         for live in list(self._live.values()):
             self._fail(live, ModelUnavailable("the engine is closed"))
+
+    def _load(self, weights: Weights, peaks: Peaks | None) -> None:
+        """Copy the weights and reserve memory, on the thread that computes.
+
+        OpenMP keeps workers for each thread that ever computed in parallel. With more of them than processors libgomp
+        lets them sleep between operations instead of spinning for a moment, and on a virtual machine a sleeper comes
+        back after milliseconds: of decode steps with 25 ms in the median every tenth then took over 100.
+        """
+        config, model = self.config, self.model_config
+        place = choose_place(config.dtype, config.threads)
+        on_accelerator = place.device.type != "cpu"
+        self.runner = Runner(
+            model,
+            weights,
+            place,
+            pages=None if on_accelerator and config.cache_tokens is None else self._pages(),
+            max_rows=config.max_rows,
+            batch_invariant=config.batch_invariant,
+        )
+        if on_accelerator:
+            warm_up(self.runner)
+        self.scheduler = Scheduler(config, pages=self.runner.pages.count, context_tokens=model.context_tokens)
+        self._speculator = Speculator(self.scheduler.cost.predict)
+        if config.speculate:
+            self.scheduler.propose = self._propose
+        size = size_of(model)
+        self._meter = Meter(
+            size,
+            weight_bytes=self.runner.model.weight_bytes,
+            kv_bytes=token_bytes(model, place.dtype) / size.kv_elements,
+            clock=self._clock,
+            peaks=peaks,
+        )
 
     def _wait(self) -> bool:
         """Do what the inbox says, after waiting for something to do; False once the engine is closed."""

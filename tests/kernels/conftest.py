@@ -1,10 +1,12 @@
 """Where the kernels under test run: Triton's interpreter by default, the accelerator under the gpu mark."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+
+from antiphon.kernels.registry import backend_of
 
 INTERPRETER = pytest.param("cpu", id="interpreter")
 DEVICE = pytest.param("cuda", id="device", marks=pytest.mark.gpu)
@@ -15,6 +17,14 @@ if not torch.cuda.is_available() and "triton" not in sys.modules:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRITON_INTERPRET", "1")
         import triton.language  # type: ignore[import-untyped]  # noqa: F401
+
+
+@pytest.fixture(autouse=True)
+def fresh_backend() -> Iterator[None]:
+    """What one test's environment decided holds for no other."""
+    backend_of.cache_clear()
+    yield
+    backend_of.cache_clear()
 
 
 @pytest.fixture(params=[INTERPRETER, DEVICE])
@@ -31,6 +41,7 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> t
             "triton was imported before tests/kernels/conftest.py; name tests/kernels first, or run it alone"
         )
         monkeypatch.setenv("TRITON_INTERPRET", "1")
+        backend_of.cache_clear()
         _refuse_bf16(monkeypatch)
     torch.manual_seed(0)
     return found

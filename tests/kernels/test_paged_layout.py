@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from antiphon.kernels.paged_layout import PAGE, LayoutRow
+from antiphon.kernels.layout_rows import LayoutRow
+from antiphon.kernels.paged_layout import PAGE
 from antiphon.kernels.samples import layout_of
 
 CPU = torch.device("cpu")

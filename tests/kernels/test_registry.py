@@ -25,6 +25,7 @@ def test_cpu_tensors_use_the_reference() -> None:
 def test_interpreter_is_chosen_by_tritons_switch(monkeypatch: pytest.MonkeyPatch) -> None:
     """TRITON_INTERPRET=1 sends CPU tensors to the kernels, except bf16, which the interpreter gets wrong."""
     monkeypatch.setenv("TRITON_INTERPRET", "1")
+    registry.backend_of.cache_clear()
     assert backend_for(torch.zeros(1)) is Backend.INTERPRETER
     with pytest.raises(ValueError, match="silently wrong for bf16"):
         backend_for(torch.zeros(1, dtype=torch.bfloat16))
@@ -49,6 +50,7 @@ def test_a_third_backend_is_one_entry(device: torch.device, monkeypatch: pytest.
         backend=Backend.INTERPRETER,
         facts=lambda index: DeviceFacts(name="Example One", arch="example_1", units=8, memory_bytes=1 << 30),
     )
+    registry.backend_of.cache_clear()
     monkeypatch.setattr(registry, "ACCELERATORS", MappingProxyType({**ACCELERATORS, "cpu": entry}))
     launched: list[object] = []
     x, weight = torch.randn(3, 40), torch.randn(40)

@@ -10,6 +10,7 @@ import torch
 from antiphon.kernels import ops
 from antiphon.kernels.paged_layout import PAGE, PagedLayout
 from antiphon.kernels.reference import linear, paged_attention, rms_norm, rotary_cache, silu_mul
+from antiphon.kernels.rotation import Rotation
 
 LAYERS, HEADS, KV_HEADS, WIDTH, FFN, PAGES = 2, 6, 2, 32, 96, 5
 HIDDEN = HEADS * WIDTH
@@ -82,7 +83,7 @@ def model(use: Implementation, device: torch.device, dtype: torch.dtype) -> Forw
             qkv = use.linear(normed, layer["qkv"])
             norms = {"q_norm": layer["q_norm"], "k_norm": layer["k_norm"]}
             q = use.rotary_cache(
-                qkv, angles.cos(), angles.sin(), *cache, heads=HEADS, kv_heads=KV_HEADS, eps=1e-5, **norms
+                qkv, Rotation(angles.cos(), angles.sin()), *cache, heads=HEADS, kv_heads=KV_HEADS, eps=1e-5, **norms
             )
             attended = use.linear(use.paged_attention(q, *cache).flatten(1), layer["out"])
             normed, x = use.add_rms_norm(attended, x, layer["ffn_norm"], 1e-5)

@@ -11,6 +11,7 @@ from torch.nn.functional import embedding
 
 from antiphon.kernels.ops import add_rms_norm, paged_attention, rms_norm, rotary_cache, silu_mul
 from antiphon.kernels.paged_layout import PagedLayout
+from antiphon.kernels.rotation import Rotation
 from antiphon.runtime.engine.config import ModelConfig
 from antiphon.runtime.engine.device import Place
 from antiphon.runtime.engine.kv_pages import KvPages
@@ -108,16 +109,15 @@ class Llama:
         """
         config, eps = self.config, self.config.norm_eps
         angles = positions[:, None].float() * self._frequencies
-        cos, sin = angles.cos() * self._rotary_scale, angles.sin() * self._rotary_scale
+        rotation = Rotation(angles.cos() * self._rotary_scale, angles.sin() * self._rotary_scale)
         norms = [layer.attention_norm for layer in self._layers[1:]] + [self._norm]
         x = embedding(ids, self._embedding)
         normed = rms_norm(x, self._layers[0].attention_norm, eps)
         for index, layer in enumerate(self._layers):
-            keys, values = pages.keys[index], pages.values[index]
+            keys, values = pages.layers[index]
             queries = rotary_cache(
                 layer.qkv(normed),
-                cos,
-                sin,
+                rotation,
                 keys,
                 values,
                 layout,

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from antiphon.kernels.registry import backend_of
 from antiphon.runtime.engine.device import Place
 from antiphon.runtime.engine.kernel_linear import KernelCodes, KernelLinear
 from antiphon.runtime.engine.linear import load_linear
@@ -53,7 +54,11 @@ def loaded(kind: str, monkeypatch: pytest.MonkeyPatch, *, codes: bool) -> tuple[
     weights, place = OneWeight(packed_of(kind), bias), Place(CPU, torch.float32, codes=codes)
     with monkeypatch.context() as patch:
         patch.setenv("TRITON_INTERPRET", "1")  # loading asks which backend there is, and launches nothing
-        return load_linear(weights, ["a"], [ROWS], COLUMNS, place, bias=True, batch_invariant=codes), bias
+        backend_of.cache_clear()
+        try:
+            return load_linear(weights, ["a"], [ROWS], COLUMNS, place, bias=True, batch_invariant=codes), bias
+        finally:
+            backend_of.cache_clear()
 
 
 @pytest.mark.parametrize("kind", ["Q4_0", "Q4_1", "Q8_0"])
