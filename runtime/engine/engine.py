@@ -18,6 +18,7 @@ from antiphon.runtime.engine.checkpoint import Checkpoint, open_checkpoint
 from antiphon.runtime.engine.device import choose_place
 from antiphon.runtime.engine.engine_config import PAGE_TOKENS, EngineConfig
 from antiphon.runtime.engine.grammar import Grammar, GrammarCompiler
+from antiphon.runtime.engine.heap import trim_heap
 from antiphon.runtime.engine.kv_pages import token_bytes
 from antiphon.runtime.engine.metrics import Meter, Peaks
 from antiphon.runtime.engine.model_size import size_of
@@ -97,9 +98,8 @@ class Engine:
         self._idle = True
         self._closed = False
         loaded: Future[None] = Future()
-        self._thread = threading.Thread(
-            target=self._work, args=(checkpoint.weights, peaks, loaded), name="engine", daemon=True
-        )
+        weights = [checkpoint.weights]  # taken out by the thread: the file is closed when the copies are made
+        self._thread = threading.Thread(target=self._work, args=(weights, peaks, loaded), name="engine", daemon=True)
         self._thread.start()
         loaded.result()
 
@@ -234,9 +234,10 @@ class Engine:
 
     # From here on everything runs on the engine's thread.
 
-    def _work(self, weights: Weights, peaks: Peaks | None, loaded: Future[None]) -> None:
+    def _work(self, weights: list[Weights], peaks: Peaks | None, loaded: Future[None]) -> None:
         try:
-            self._load(weights, peaks)
+            self._load(weights.pop(), peaks)
+            trim_heap()
         except BaseException as error:
             loaded.set_exception(error)
             return
