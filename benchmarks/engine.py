@@ -75,7 +75,7 @@ def gaps(report: Report, path: Path, quick: bool) -> None:
 
 def runs(report: Report, path: Path, quick: bool) -> None:
     """Beside first come first served."""
-    ours, arrival = programs.run(path, 16 if quick else 48)
+    ours, arrival = programs.run(path, 16 if quick else 32)
     gain = arrival.mean_s / ours.mean_s
     seen = (
         f"mean {ours.mean_s:.1f} s; by arrival {arrival.mean_s:.1f} s; {gain:.2f} x; "
