@@ -1,6 +1,8 @@
-"""Checkpoints small enough to write in a test (random weights, tokenizers of a few entries), and a model's scores."""
+"""Checkpoints small enough to write in a test (random weights, tokenizers of a few entries), and what a model says."""
 
 import json
+from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,10 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 
 from antiphon.kernels.paged_layout import PagedLayout
 from antiphon.runtime.engine.architectures.llama import Llama
+from antiphon.runtime.engine.engine import Engine
 from antiphon.runtime.engine.engine_config import PAGE_TOKENS
 from antiphon.runtime.engine.kv_pages import KvPages
+from antiphon.runtime.engine.request import Event, FailureEvent, FinishEvent, Request, TokenEvent
 
 CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 TEMPLATE = (
@@ -216,3 +220,29 @@ def logits_of(model: Llama, ids: torch.Tensor, *chunks: int) -> torch.Tensor:
         if len(part):
             found.append(model.logits(model.forward(part, positions, layout, memory)))
     return torch.cat(found)
+
+
+def replies(engine: Engine, requests: Sequence[Request], timeout_s: float = 60.0) -> dict[str, list[int]]:
+    """The tokens of requests that are submitted together, by request.
+
+    Raises:
+        AntiphonError: what the first of them failed with.
+        TimeoutError: one has not ended after ``timeout_s``.
+    """
+    tokens: dict[str, list[int]] = {request.id: [] for request in requests}
+    ends = {request.id: Future[None]() for request in requests}
+
+    def on_event(event: Event) -> None:
+        match event:
+            case TokenEvent():
+                tokens[event.request].append(event.token)
+            case FinishEvent():
+                ends[event.request].set_result(None)
+            case FailureEvent():
+                ends[event.request].set_exception(event.error)
+
+    for request in requests:
+        engine.submit(request, on_event)
+    for end in ends.values():
+        end.result(timeout_s)
+    return tokens

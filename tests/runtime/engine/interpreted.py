@@ -3,7 +3,6 @@
 import inspect
 import json
 import sys
-from concurrent.futures import Future
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,31 +15,11 @@ from antiphon.kernels.platform import DeviceFacts
 from antiphon.kernels.registry import Accelerator, Backend
 from antiphon.runtime.engine.engine import Engine
 from antiphon.runtime.engine.engine_config import EngineConfig
-from antiphon.runtime.engine.request import Event, FailureEvent, FinishEvent, Request, TokenEvent
+from antiphon.runtime.engine.request import Request
 from antiphon.runtime.engine.step_graphs import StepGraphs, Work
+from antiphon.runtime.engine.testing import replies
 from antiphon.runtime.engine.warm_up import warm_up
 from antiphon.schemas.inference import Sampling
-
-
-def replies(engine: Engine, asked: list[Request]) -> list[list[int]]:
-    """The tokens of requests that run together."""
-    tokens: dict[str, list[int]] = {request.id: [] for request in asked}
-    ends = {request.id: Future[None]() for request in asked}
-
-    def on_event(event: Event) -> None:
-        match event:
-            case TokenEvent():
-                tokens[event.request].append(event.token)
-            case FinishEvent():
-                ends[event.request].set_result(None)
-            case FailureEvent():
-                ends[event.request].set_exception(event.error)
-
-    for request in asked:
-        engine.submit(request, on_event)
-    for end in ends.values():
-        end.result(timeout=50)
-    return list(tokens.values())
 
 
 def greedy(path: Path, prompts: list[list[int]], tokens: int) -> list[list[int]]:
@@ -52,7 +31,7 @@ def greedy(path: Path, prompts: list[list[int]], tokens: int) -> list[list[int]]
     ]
     found = replies(engine, asked)
     engine.close()
-    return found
+    return list(found.values())
 
 
 def variants(path: Path) -> dict[str, Any]:

@@ -4,7 +4,6 @@ Of the same logic, test_step_graphs.py and test_interpreter.py run what a CPU ca
 """
 
 from collections.abc import Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,8 @@ import pytest
 from antiphon.kernels.jit_monitor import watch_compilations
 from antiphon.runtime.engine.engine import Engine
 from antiphon.runtime.engine.engine_config import EngineConfig
-from antiphon.runtime.engine.request import Event, FailureEvent, FinishEvent, Request, TokenEvent
+from antiphon.runtime.engine.request import Request
+from antiphon.runtime.engine.testing import replies
 from antiphon.schemas.inference import Sampling
 
 if TYPE_CHECKING:
@@ -56,27 +56,6 @@ def engine_at(path: Path, **config: Any) -> Iterator[Engine]:
         yield engine
     finally:
         engine.close()
-
-
-def replies(engine: Engine, requests: list[Request]) -> dict[str, list[int]]:
-    """The tokens of requests that run together."""
-    tokens: dict[str, list[int]] = {request.id: [] for request in requests}
-    ends = {request.id: Future[None]() for request in requests}
-
-    def on_event(event: Event) -> None:
-        match event:
-            case TokenEvent():
-                tokens[event.request].append(event.token)
-            case FinishEvent():
-                ends[event.request].set_result(None)
-            case FailureEvent():
-                ends[event.request].set_exception(event.error)
-
-    for request in requests:
-        engine.submit(request, on_event)
-    for end in ends.values():
-        end.result(timeout=60)
-    return tokens
 
 
 def test_graphs_reply_as_eager_steps_do(tiny_path: Path) -> None:

@@ -4,7 +4,6 @@ What torch records on an accelerator is tested under the gpu mark, in test_engin
 """
 
 from collections.abc import Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,8 +14,9 @@ from antiphon.kernels.paged_layout import PagedLayout
 from antiphon.runtime.engine.engine import Engine
 from antiphon.runtime.engine.engine_config import PAGE_TOKENS, EngineConfig
 from antiphon.runtime.engine.plan import Row, Sequence
-from antiphon.runtime.engine.request import Event, FailureEvent, FinishEvent, Request, TokenEvent
+from antiphon.runtime.engine.request import Request
 from antiphon.runtime.engine.step_graphs import HITS, StepGraphs, Work
+from antiphon.runtime.engine.testing import replies
 from antiphon.schemas.inference import Sampling
 
 CPU = torch.device("cpu")
@@ -147,33 +147,12 @@ def engine_of(path: Path, *, invariant: bool, graphs: bool) -> Iterator[Engine]:
         engine.close()
 
 
-def replies(engine: Engine) -> dict[str, list[int]]:
-    """The tokens of all that is asked, at once."""
-    tokens: dict[str, list[int]] = {request.id: [] for request in ASKED}
-    ends = {request.id: Future[None]() for request in ASKED}
-
-    def on_event(event: Event) -> None:
-        match event:
-            case TokenEvent():
-                tokens[event.request].append(event.token)
-            case FinishEvent():
-                ends[event.request].set_result(None)
-            case FailureEvent():
-                ends[event.request].set_exception(event.error)
-
-    for request in ASKED:
-        engine.submit(request, on_event)
-    for end in ends.values():
-        end.result(timeout=30)
-    return tokens
-
-
 @pytest.mark.parametrize("invariant", [False, True])
 def test_replies_are_those_of_an_engine_without_graphs(tiny_path: Path, invariant: bool) -> None:
     """Greedy, drawn, masked, penalised and scored together, as their number falls from one bucket to the next."""
     with engine_of(tiny_path, invariant=invariant, graphs=False) as plain:
-        expected = replies(plain)
+        expected = replies(plain, ASKED)
     with engine_of(tiny_path, invariant=invariant, graphs=True) as engine:
-        assert replies(engine) == expected
+        assert replies(engine, ASKED) == expected
         assert engine.runner.graphs is not None
         assert engine.runner.graphs.recorded
