@@ -99,7 +99,7 @@ class Sampling(Value):
     logprobs: int | None = Field(default=None, ge=0, le=20)
     seed: int | None = Field(default=None, ge=0, lt=2**63)
     max_tokens: int = Field(default=256, ge=1)
-    stop: tuple[Annotated[str, Field(min_length=1)], ...] = Field(default=(), max_length=16)
+    stop: tuple[Annotated[str, Field(min_length=1, max_length=1024)], ...] = Field(default=(), max_length=16)
 
 
 RawPrompt = (

@@ -104,6 +104,11 @@ class Engine:
         loaded.result()
 
     @property
+    def ended(self) -> bool:
+        """Whether it was closed or broke down: nothing can be asked of it any more."""
+        return not self._thread.is_alive()
+
+    @property
     def active(self) -> int:
         """Requests under way, those that wait too."""
         return len(self._live)
@@ -246,12 +251,13 @@ class Engine:
             while self._wait():
                 self._expire()
                 self._step()
-        except Exception as error:
+        except BaseException as error:  # a panic of a native library is no Exception
             log.error("engine_failed", exc_info=error)
-            with self._changed:
-                self._closed = True
-        for live in list(self._live.values()):
-            self._fail(live, ModelUnavailable("the engine is closed"))
+        with self._changed:
+            self._closed = True
+            left, self._live = list(self._live.values()), {}
+        for live in left:  # told without the scheduler, whose books may be what broke
+            live.on_event(FailureEvent(request=live.request.id, error=ModelUnavailable("the engine is closed")))
 
     def _load(self, weights: Weights, peaks: Peaks | None) -> None:
         """Copy the weights and reserve memory, on the thread that computes.
@@ -302,6 +308,9 @@ class Engine:
     def _arrive(self, live: _Live) -> None:
         request = live.request
         if request.deadline_unix_ms is not None:
+            if len(self._deadlines) > 4 * len(self._live):  # most are of requests that have ended
+                self._deadlines = [each for each in self._deadlines if each[1] in self._live]
+                heapq.heapify(self._deadlines)
             heapq.heappush(self._deadlines, (request.deadline_unix_ms, request.id))
         if request.json_schema is None:
             self._enter(live, None)
@@ -319,14 +328,17 @@ class Engine:
         request = live.request
         if self._live.get(request.id) is not live or (compiled is not None and compiled.cancelled()):
             return
+        most = min(request.sampling.max_tokens, self.model_config.context_tokens - len(request.prompt))
         try:
             grammar = None if compiled is None else compiled.result()
+            reply = Reply(request, self.tokenizer, most=most, grammar=grammar)
             self.scheduler.add(request, self._clock.monotonic_s())
         except Exception as error:
             self._fail(live, error)
-            return
-        most = min(request.sampling.max_tokens, self.model_config.context_tokens - len(request.prompt))
-        live.reply = Reply(request, self.tokenizer, most=most, grammar=grammar)
+        except BaseException as error:  # the grammar compiler's panic: this request's alone
+            self._fail(live, ModelUnavailable(f"the schema's compiler broke: {type(error).__name__}: {error}"))
+        else:
+            live.reply = reply
 
     def _expire(self) -> None:
         now_ms = self._clock.unix_ns() // 1_000_000

@@ -99,11 +99,12 @@ def engine_config(name: str, setting: LocalSetting, calibration: Calibration | N
         threads=setting.threads,
         cache_tokens=setting.cache_tokens,
         itl_target_s=setting.itl_target_s,
+        batch_invariant=setting.batch_invariant,
         tenants={tenant: TenantPolicy(units=units) for tenant, units in setting.units.items()},
         unit_tokens_per_minute=calibration.unit_tokens_per_minute if calibration is not None else None,
     )
 
 
 def _file(home: Path, digest: str, setting: LocalSetting) -> Path:
-    key = (digest, machine_name(), setting.threads, setting.dtype, setting.itl_target_s)
+    key = (digest, machine_name(), setting.threads, setting.dtype, setting.itl_target_s, setting.batch_invariant)
     return home / "calibration" / f"{hashlib.sha256(repr(key).encode()).hexdigest()[:24]}.json"

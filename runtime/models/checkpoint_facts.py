@@ -41,16 +41,21 @@ def facts_of(path: Path) -> CheckpointFacts:
     if not weights:
         raise ModelFileError(f"{path}: found no weights, expected a .gguf file or a folder with config.json")
     digest = hashlib.sha256()
+    stored_bytes = 0
     for file in [*([described] if described.is_file() else ()), *weights]:
-        digest.update(f"{file.name}:{file.stat().st_size}\n".encode())
-        with file.open("rb") as opened:
-            digest.update(opened.read(_HEAD_BYTES))
+        try:
+            if not file.is_file():  # opening a pipe would wait for ever
+                raise FileNotFoundError("no such file")
+            length = file.stat().st_size
+            with file.open("rb") as opened:
+                head = opened.read(_HEAD_BYTES)
+        except OSError as error:
+            raise ModelFileError(f"{file}: cannot be read ({error}); pull or copy it again") from error
+        digest.update(f"{file.name}:{length}\n".encode() + head)
+        stored_bytes += length if file in weights else 0
     size, context_tokens = _from_folder(described) if described.is_file() else _from_gguf(weights[0])
     return CheckpointFacts(
-        size=size,
-        context_tokens=context_tokens,
-        stored_bytes=sum(file.stat().st_size for file in weights),
-        digest=digest.hexdigest(),
+        size=size, context_tokens=context_tokens, stored_bytes=stored_bytes, digest=digest.hexdigest()
     )
 
 

@@ -94,8 +94,12 @@ class Child:
             raise ModelBusy(f"the model has {_MOST_CALLS} requests, the most it takes; ask again", retry_after_s=1)
         call = Call(next(self._numbers), limit)
         self.calls[call.number] = call
-        with contextlib.suppress(ConnectionError):  # it has just ended: the call is failed with the others
-            await self._frames.send(Ask(call.number, method, body))
+        try:
+            with contextlib.suppress(ConnectionError):  # it has just ended: the call is failed with the others
+                await self._frames.send(Ask(call.number, method, body))
+        except BaseException:  # whoever asks has gone while a long prompt was on its way
+            self.leave(call)
+            raise
         return call
 
     def leave(self, call: Call) -> None:

@@ -136,9 +136,7 @@ class LocalModel:
     async def close(self) -> None:
         """Free the model. Requests under way fail with ModelUnavailable. Idempotent."""
         self._closed = True
-        engine, self._engine = self._engine, None
-        if engine is not None:
-            await asyncio.to_thread(engine.close)
+        await asyncio.to_thread(self._unload)
 
     def _request(self, engine: "Engine", request: GenerateRequest) -> Request:
         if request.prompt is None:
@@ -163,7 +161,7 @@ class LocalModel:
         with self._loading:
             if self._closed:
                 raise ModelUnavailable(f"model {self.name} is closed")
-            if self._engine is None:
+            if self._engine is None or self._engine.ended:  # it broke down, which the log has
                 try:
                     from antiphon.runtime.engine.engine import Engine
                 except ImportError as error:
@@ -176,6 +174,12 @@ class LocalModel:
                 except Exception as error:
                     raise self._as_error(error)  # noqa: B904  # it has its cause
             return self._engine
+
+    def _unload(self) -> None:
+        with self._loading:  # an engine that is being loaded is closed when it is there
+            engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.close()
 
     def _as_error(self, error: Exception) -> AntiphonError:
         """Errors that are not ours (memory, torch) are logged here and reach the caller as ModelUnavailable."""

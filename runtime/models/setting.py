@@ -33,7 +33,8 @@ TenantName = Annotated[str, AfterValidator(_tenant)]
 class LocalSetting(Value):
     """A model that this process, or one that it starts, loads: ``path`` is a file, a folder, or a pulled name.
 
-    ``cache_tokens`` and ``itl_target_s`` as EngineConfig has them. ``units``: throughput that tenants have bought.
+    ``cache_tokens``, ``itl_target_s`` and ``batch_invariant`` as EngineConfig has them. ``units``: throughput that
+    tenants have bought.
     """
 
     kind: Literal["local"] = "local"
@@ -42,6 +43,7 @@ class LocalSetting(Value):
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     cache_tokens: int | None = Field(default=None, ge=PAGE_TOKENS)
     itl_target_s: float = Field(default=EngineConfig.itl_target_s, gt=0, allow_inf_nan=False)
+    batch_invariant: bool = False
     units: dict[TenantName, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default_factory=dict)
 
 

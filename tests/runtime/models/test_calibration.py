@@ -42,7 +42,7 @@ def test_what_was_written_is_read_for_the_same_conditions_only(tmp_path: Path) -
     assert read_calibration(tmp_path, "d", setting()) is None
     write_calibration(tmp_path, setting(), FOUND)
     assert read_calibration(tmp_path, "d", setting(acme=1)) == FOUND
-    for other in ({"threads": 1}, {"itl_target_s": 0.2}, {"dtype": "float32"}):
+    for other in ({"threads": 1}, {"itl_target_s": 0.2}, {"dtype": "float32"}, {"batch_invariant": True}):
         assert read_calibration(tmp_path, "d", setting().model_copy(update=other)) is None
     assert read_calibration(tmp_path, "e", setting()) is None
 
@@ -62,6 +62,12 @@ def test_units_become_policies() -> None:
     assert config.unit_tokens_per_minute == 48_000 / UNITS
     assert config.threads == 2
     assert engine_config("m", setting(), None).unit_tokens_per_minute is None
+
+
+def test_the_same_answer_again_can_be_asked_for() -> None:
+    """``batch_invariant`` of a model's table reaches its engine."""
+    assert not engine_config("m", setting(), None).batch_invariant
+    assert engine_config("m", setting().model_copy(update={"batch_invariant": True}), None).batch_invariant
 
 
 def test_units_that_are_not_there_are_not_sold() -> None:

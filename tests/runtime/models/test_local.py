@@ -174,10 +174,12 @@ async def test_a_full_queue_refuses(model: LocalModel, gate: Gate) -> None:
     readers[1].cancel()
     with pytest.raises(asyncio.CancelledError):
         await readers[1]
+    await under_way(model, 3)  # it is in the line until the step that is held has ended
     gate.open.set()
-    await under_way(model, 2)
+    await asyncio.gather(readers[0], *readers[2:])
+    await under_way(model, 0)
     readers.append(asyncio.create_task(collect(model, request())))
-    assert len(await asyncio.gather(readers[0], *readers[2:])) == 3
+    assert (await readers[-1])[1].reason is FinishReason.LENGTH
 
 
 async def test_higher_priority_goes_first(model: LocalModel, gate: Gate) -> None:
@@ -241,10 +243,11 @@ async def test_cancelling_the_readers_task_stops_it(model: LocalModel, gate: Gat
 
 async def test_a_deadline_ends_with_cancelled(model: LocalModel, gate: Gate) -> None:
     """While it waits without usage, while it runs with what was used; neither is an error."""
-    soon_ms = time.time_ns() // 1_000_000 + 300
+    await model.capabilities()  # loaded: the deadline is not spent on that
+    soon_ms = time.time_ns() // 1_000_000 + 1000
     running = asyncio.create_task(collect(model, request(max_tokens=5000, deadline_unix_ms=soon_ms)))
     await gate.running()
-    asyncio.get_running_loop().call_later(0.35, gate.open.set)  # deadlines are looked at between steps
+    asyncio.get_running_loop().call_later(1.05, gate.open.set)  # deadlines are looked at between steps
     _, waiting = await collect(model, request(deadline_unix_ms=soon_ms))
     assert (waiting.reason, waiting.usage.input_tokens) == (FinishReason.CANCELLED, 0)
     _, finish = await running
@@ -302,3 +305,50 @@ async def test_an_unexpected_failure_reaches_the_caller(model: LocalModel, monke
         with pytest.raises(ModelUnavailable, match="MemoryError: no room"):
             await collect(model, request())
     assert (await collect(model, request()))[1].reason is FinishReason.LENGTH
+
+
+class Panic(BaseException):
+    """What a native library raises when it has lost its way: no Exception."""
+
+
+async def test_an_engine_that_broke_down_is_replaced(model: LocalModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever was in it hears a retryable error, and the next request finds a new one."""
+
+    def broken(*_: Any) -> Any:
+        raise Panic("lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Runner, "run", broken)
+        with pytest.raises(ModelUnavailable, match="closed") as caught:
+            await collect(model, request())
+        assert caught.value.retryable
+    first = model.engine
+    await asyncio.to_thread(first.close)
+    assert first.ended
+    assert (await collect(model, request()))[1].reason is FinishReason.LENGTH
+    assert model.engine is not first
+
+
+async def test_closing_while_it_loads_leaves_no_engine(model: LocalModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that was being loaded is closed when it is there."""
+    from antiphon.runtime.engine.engine import Engine
+
+    loading, go_on, made = threading.Event(), threading.Event(), []
+    load = Engine.load
+
+    def slow(*arguments: Any, **named: Any) -> Engine:
+        loading.set()
+        assert go_on.wait(10)
+        made.append(load(*arguments, **named))
+        return made[0]
+
+    monkeypatch.setattr(Engine, "load", slow)
+    reader = asyncio.create_task(collect(model, request()))
+    assert await asyncio.to_thread(loading.wait, 10)
+    closing = asyncio.create_task(model.close())
+    await asyncio.sleep(0)
+    go_on.set()
+    await closing
+    with pytest.raises(ModelUnavailable, match="closed"):
+        await reader
+    assert made[0].ended
