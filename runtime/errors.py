@@ -355,7 +355,7 @@ class ContextTooLong(ModelError):
 
 
 class NotEnoughMemory(ModelError):
-    """A model that needs more memory than there is; ``details`` have ``need_bytes`` and ``available_bytes``."""
+    """A model that needs more memory than there is; ``details``, if known: ``need_bytes`` and ``available_bytes``."""
 
 
 class BrokenScores(ModelError):

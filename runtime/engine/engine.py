@@ -15,11 +15,10 @@ import structlog
 
 from antiphon.runtime.clock import Clock, SystemClock
 from antiphon.runtime.engine.checkpoint import Checkpoint, open_checkpoint
-from antiphon.runtime.engine.device import choose_place
-from antiphon.runtime.engine.engine_config import PAGE_TOKENS, EngineConfig
+from antiphon.runtime.engine.engine_config import EngineConfig
 from antiphon.runtime.engine.grammar import Grammar, GrammarCompiler
-from antiphon.runtime.engine.heap import trim_heap
 from antiphon.runtime.engine.kv_pages import token_bytes
+from antiphon.runtime.engine.loading import load_runner
 from antiphon.runtime.engine.metrics import Meter, Peaks
 from antiphon.runtime.engine.model_size import size_of
 from antiphon.runtime.engine.plan import Row, Sampled, StepPlan
@@ -27,20 +26,22 @@ from antiphon.runtime.engine.plan import Sequence as Running
 from antiphon.runtime.engine.prompt_blocks import prompt_blocks
 from antiphon.runtime.engine.reply import Reply
 from antiphon.runtime.engine.request import Event, FailureEvent, FinishEvent, Request
-from antiphon.runtime.engine.runner import Runner
 from antiphon.runtime.engine.sampler import SampleRow, with_seed
 from antiphon.runtime.engine.scheduler import Scheduler
 from antiphon.runtime.engine.speculation import Speculator
 from antiphon.runtime.engine.tokenizer import Tokenizer
-from antiphon.runtime.engine.warm_up import warm_up
 from antiphon.runtime.engine.weights import Weights
-from antiphon.runtime.errors import ContextTooLong, InvalidRequest, ModelBusy, ModelFileError, ModelUnavailable
+from antiphon.runtime.errors import (
+    ContextTooLong,
+    InvalidRequest,
+    ModelBusy,
+    ModelFileError,
+    ModelUnavailable,
+)
 from antiphon.schemas.inference import EngineMetrics, Finish, FinishReason, Timing, Turn, Usage
 
 log = structlog.get_logger()
 
-_CONTEXTS = 16  # that the page pool holds unless told otherwise, of 2,048 tokens
-_CONTEXT_TOKENS = 2048
 _CLOSE_TIMEOUT_S = 30.0  # the thread notices after the step it is in
 _LOOK_S = 0.05  # how often deadlines are looked at while nothing is computed
 
@@ -81,6 +82,7 @@ class Engine:
         Raises:
             ConfigurationError: an unknown dtype.
             ModelFileError: a tensor is missing, unreadable or of another shape.
+            NotEnoughMemory: the device has not enough left.
         """
         self.model_config = checkpoint.config
         self.tokenizer: Tokenizer = checkpoint.tokenizer
@@ -210,12 +212,6 @@ class Engine:
         self._thread.join(_CLOSE_TIMEOUT_S)
         self._grammars.close()
 
-    def _pages(self) -> int:
-        tokens = self.config.cache_tokens
-        if tokens is None:
-            tokens = _CONTEXTS * min(_CONTEXT_TOKENS, self.model_config.context_tokens)
-        return -(-tokens // PAGE_TOKENS)
-
     def _check(self, request: Request) -> None:
         prompt, config = request.prompt, self.model_config
         if not prompt:
@@ -242,7 +238,6 @@ class Engine:
     def _work(self, weights: list[Weights], peaks: Peaks | None, loaded: Future[None]) -> None:
         try:
             self._load(weights.pop(), peaks)
-            trim_heap()
         except BaseException as error:
             loaded.set_exception(error)
             return
@@ -267,18 +262,7 @@ class Engine:
         back after milliseconds: of decode steps with 25 ms in the median every tenth then took over 100.
         """
         config, model = self.config, self.model_config
-        place = choose_place(config.dtype, config.threads)
-        on_accelerator = place.device.type != "cpu"
-        self.runner = Runner(
-            model,
-            weights,
-            place,
-            pages=None if on_accelerator and config.cache_tokens is None else self._pages(),
-            max_rows=config.max_rows,
-            batch_invariant=config.batch_invariant,
-        )
-        if on_accelerator:
-            warm_up(self.runner)
+        self.runner, place = load_runner(model, weights, config)
         self.scheduler = Scheduler(config, pages=self.runner.pages.count, context_tokens=model.context_tokens)
         self._speculator = Speculator(self.scheduler.cost.predict)
         if config.speculate:

@@ -23,6 +23,7 @@ from antiphon.runtime.errors import (
     InvalidRequest,
     ModelFileError,
     ModelUnavailable,
+    NotEnoughMemory,
 )
 from antiphon.schemas.inference import Finish, FinishReason, Role, Sampling, turn
 
@@ -434,6 +435,18 @@ def test_closing_fails_what_is_under_way(tiny_path: Path) -> None:
         with pytest.raises(ModelUnavailable, match="closed"):
             submit(engine, request("c"))
         engine.close()
+
+
+def test_a_device_without_room_is_said(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not as a failure to try again after: the model is too large for it."""
+
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("tried to allocate 20 GiB")
+
+    monkeypatch.setattr("antiphon.runtime.engine.loading.Runner", full)
+    with pytest.raises(NotEnoughMemory, match=r"20 GiB.*lower cache_tokens") as caught:
+        Engine.load(tiny_path)
+    assert not caught.value.retryable
 
 
 def test_batch_invariant_repeats_to_the_bit(tiny_path: Path) -> None:
