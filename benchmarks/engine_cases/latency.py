@@ -51,7 +51,7 @@ def _under_load(on: Bench, replies: int, every_s: float) -> tuple[float, float]:
     for round in range(replies):
         watches = [on.submit(prompt_of(32, 500 + 10 * round + at), REPLY) for at in range(STREAMS)]
         while len(watches[0].token_s) < REPLY - 20:
-            time.sleep(min(rng.expovariate(1 / every_s), 2 * every_s))
+            time.sleep(min(rng.expovariate(1 / every_s), 2 * every_s))  # open loop: arrivals wait for nothing
             prompts.append(on.submit(prompt_of(PROMPT, rng.randrange(10**6)), 1))
         gaps += [gap for watch in watches for gap in watch.wait().gaps_s]
         for prompt in prompts:

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine_cases.load import bench, prompt_of
+from engine_cases.load import LIMIT_S, bench, prompt_of
 
 CONTEXTS, TOKENS = 16, 1000
 
@@ -50,8 +50,11 @@ def _child(path: Path) -> None:
         on.submit(prompt_of(16, 0), 1).wait()
         print("first token", flush=True)
         watches = [on.submit(prompt_of(TOKENS, 1 + at), 10_000) for at in range(CONTEXTS)]
+        ends_s = time.perf_counter() + LIMIT_S
         while not all(watch.token_s for watch in watches):
-            time.sleep(0.05)
+            if time.perf_counter() > ends_s:
+                raise TimeoutError(f"found contexts without a token after {LIMIT_S} s")
+            time.sleep(0.05)  # memory is looked at while all are under way: there is no end to wait for
         print(json.dumps(_resident_mb()), flush=True)
         on.cancel_all()
 
