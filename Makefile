@@ -1,4 +1,4 @@
-# Six commands, the same for people and CI. Each one sets up what it needs in .venv.
+# Seven commands, the same for people and CI. Each one sets up what it needs in .venv.
 export PYTHONSAFEPATH := 1
 unexport PYTHONDONTWRITEBYTECODE  # else every process of the tests, and every command they start, compiles it all anew
 PYTHON ?= python3
@@ -7,7 +7,7 @@ WORKERS ?= 4
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test check kernels bench clean
+.PHONY: help setup demo test check kernels docs bench clean
 help:            ## say what each command does
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/'
 
@@ -33,6 +33,9 @@ check: setup     ## ruff, mypy strict, import rules
 
 kernels: setup   ## compile every Triton kernel for eight accelerators; needs none
 	$(BIN)/antiphon kernels report
+
+docs: setup      ## write the pages that are made of code
+	$(BIN)/python -m antiphon.agents.logging_agent.detectors.page > docs/detectors.md
 
 bench: setup     ## run every benchmark in its short form
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script --quick; done

@@ -2,9 +2,8 @@
 
 from enum import StrEnum
 
-from pydantic import Field
-
 from antiphon.schemas.message import Message, Value
+from antiphon.schemas.policy import Proposal
 
 
 class Grade(StrEnum):
@@ -19,7 +18,11 @@ class FindingState(StrEnum):
     """Where a finding is."""
 
     CANDIDATE = "candidate"  # seen, below the required support: no saving is claimed
-    OPEN = "open"  # supported and estimated
+    OPEN = "open"  # supported and estimated by replay
+    SHADOW = "shadow"  # its remedy is computed beside the old way, and results are compared
+    CANARY = "canary"  # its remedy serves a share of the runs
+    VERIFIED = "verified"  # the saving was measured; its remedy serves all
+    REFUTED = "refuted"  # measured, and taken back: no saving, other results, or a guardrail
     DISMISSED = "dismissed"  # a person said no
 
 
@@ -34,17 +37,34 @@ class Estimate(Value):
 class Saving(Value):
     """What the remedy would save per run; None where the record does not say."""
 
-    latency_s: Estimate | None = None
+    latency_s: Estimate | None = None  # mean
+    latency_p95_s: Estimate | None = None
     tokens: Estimate | None = None
     model_s: Estimate | None = None  # seconds of model instance time
+    usd: Estimate | None = None
 
 
 class Remedy(Value):
-    """What to do: words for a person, and a policy kind with parameters where one exists."""
+    """What to do: words for a person, and the policy that would do it, where one exists."""
 
     text: str
-    action: str | None = None
-    params: dict[str, str] = Field(default_factory=dict)
+    proposal: Proposal | None = None
+
+
+class QualityRisk(StrEnum):
+    """Whether the remedy may change what runs result in."""
+
+    NONE = "none"
+    LOW = "low"
+    NEEDS_EVALUATION = "needs-eval"
+
+
+class Realised(Value):
+    """What was measured with the remedy on and off. ``runs``: treated and control."""
+
+    saving: Saving
+    runs: tuple[int, int]
+    prediction_error: float | None = None  # (predicted - realised) / realised, of mean latency or else tokens
 
 
 class Finding(Message):
@@ -69,5 +89,8 @@ class Finding(Message):
     saving: Saving | None = None
     assumptions: tuple[str, ...] = ()
     remedy: Remedy
+    quality_risk: QualityRisk = QualityRisk.NONE
+    realised: Realised | None = None
+    note: str = ""  # why it is in this state, for people
     first_seen_unix_ms: int
     last_seen_unix_ms: int

@@ -3,9 +3,9 @@
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from antiphon.agents.logging_agent import facts
-from antiphon.agents.logging_agent.trace import Trace, build
 from antiphon.runtime.telemetry import attributes as attr
+from antiphon.runtime.whatif import facts
+from antiphon.runtime.whatif.trace import Trace, build
 from antiphon.schemas.telemetry import SpanRecord
 
 S = 1_000_000_000

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from antiphon.agents.logging_agent.cohorts import Cohort
-from antiphon.agents.logging_agent.estimate import estimate, mean
+from antiphon.runtime.whatif.estimate import estimate, mean
 from antiphon.schemas.finding import Finding, FindingState, Grade, Remedy, Saving
 from antiphon.schemas.identity import derived_id
 

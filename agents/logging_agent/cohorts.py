@@ -4,8 +4,8 @@ import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from antiphon.agents.logging_agent.cost import Cost, cost_of
-from antiphon.agents.logging_agent.trace import Trace
+from antiphon.runtime.whatif.cost import Cost, cost_of
+from antiphon.runtime.whatif.trace import Trace
 
 LIMIT = 512
 

@@ -5,17 +5,14 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from antiphon.agents.logging_agent import facts
 from antiphon.agents.logging_agent.assembler import Limits, TraceAssembler
 from antiphon.agents.logging_agent.cases import points, points_differ
 from antiphon.agents.logging_agent.cohorts import Cohorts
+from antiphon.agents.logging_agent.detectors import catalogue
 from antiphon.agents.logging_agent.detectors.base import Detector, Observed
-from antiphon.agents.logging_agent.detectors.p1_serial_calls import SerialCalls
-from antiphon.agents.logging_agent.detectors.p3_concurrent_duplicates import ConcurrentDuplicates
-from antiphon.agents.logging_agent.detectors.p8_unstable_prefix import UnstablePrefix
-from antiphon.agents.logging_agent.detectors.p17_queue_bound import QueueBound
 from antiphon.agents.logging_agent.sequences import Sequences
 from antiphon.runtime.telemetry import attributes as attr
+from antiphon.runtime.whatif import facts
 from antiphon.schemas.finding import Finding, FindingState
 from antiphon.schemas.telemetry import TelemetryBatch
 
@@ -36,21 +33,17 @@ class Stats:
     evicted_traces: int  # dropped unanalysed, because a cap was reached
 
 
-def detectors(rng: random.Random) -> list[Detector]:
-    """The detectors that run, each with its own stream of random numbers for the bootstrap."""
-    return [
-        kind(random.Random(rng.getrandbits(64)))
-        for kind in (SerialCalls, ConcurrentDuplicates, UnstablePrefix, QueueBound)
-    ]
-
-
 class LoggingCore:
     """Feeds detectors and reports what they find, each finding when it is new or says something else."""
 
     def __init__(
         self, *, rng: random.Random, limits: Limits | None = None, using: Sequence[Detector] | None = None
     ) -> None:
-        self._detectors = detectors(rng) if using is None else list(using)
+        self._detectors = catalogue.make(rng) if using is None else list(using)
+        self._streams: dict[str, list[Detector]] = {}
+        for detector in self._detectors:
+            for operation in detector.streams:
+                self._streams.setdefault(operation, []).append(detector)
         self._assembler = TraceAssembler(limits)
         self._cohorts = Cohorts()
         self._sequences = Sequences()
@@ -68,7 +61,7 @@ class LoggingCore:
                 continue
             self._assembler.add(span, node, now_ns)
             if span.end_ns:
-                for detector in self._detectors:
+                for detector in self._streams.get(facts.operation(span), ()):
                     detector.observe(span, node)
 
     def tick(self, now_ns: int) -> list[Finding]:

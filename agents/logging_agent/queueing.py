@@ -4,14 +4,14 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from antiphon.agents.logging_agent import edits, facts
 from antiphon.agents.logging_agent.cases import Gain
 from antiphon.agents.logging_agent.cohorts import Cohort
 from antiphon.agents.logging_agent.detectors.base import Observed
-from antiphon.agents.logging_agent.program import FIDELITY, Run, join
-from antiphon.agents.logging_agent.simulator import Program, Timeline, replay
-from antiphon.agents.logging_agent.trace import Step
 from antiphon.runtime.telemetry import attributes as attr
+from antiphon.runtime.whatif import edits, facts
+from antiphon.runtime.whatif.program import FIDELITY, Run, join
+from antiphon.runtime.whatif.simulator import Program, Timeline, replay
+from antiphon.runtime.whatif.trace import Step
 
 MAX_ADDED = 8  # slots tried in the sweep
 LITTLE = 3.0  # recorded depth and depth by Little's law may differ by this factor, and by one

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from antiphon.agents.logging_agent.cohorts import Cohort
-from antiphon.agents.logging_agent.program import FIDELITY, Run, compile_run
-from antiphon.agents.logging_agent.simulator import Program, replay
-from antiphon.agents.logging_agent.trace import Trace
+from antiphon.runtime.whatif.program import FIDELITY, Run, compile_run
+from antiphon.runtime.whatif.simulator import Program, replay
+from antiphon.runtime.whatif.trace import Trace
 from antiphon.schemas.finding import Finding
 from antiphon.schemas.telemetry import SpanRecord
 
@@ -41,10 +41,15 @@ class Observed:
 
 
 class Detector(Protocol):
-    """One pattern. Bounded memory; a cap may cause misses, never false alarms."""
+    """One pattern. Bounded memory; a cap may cause misses, never false alarms.
+
+    ``streams``: the operations (``facts.operation``) whose ended spans it sees as they arrive; most need none.
+    """
+
+    streams: ClassVar[frozenset[str]]
 
     def observe(self, span: SpanRecord, node: str) -> None:
-        """An ended span, as it arrives: about a microsecond."""
+        """An ended span of one of its ``streams``, as it arrives, whether or not its trace is analysed: about 1 us."""
         ...
 
     def trace(self, observed: Observed) -> None:

@@ -1,18 +1,36 @@
-"""P17, queue-bound agent: messages wait for a slot for more than 30 % of their time with the agent."""
+"""P17, queue-bound agent: messages wait for a slot for more than 30 % of their time with the agent.
+
+What it is. Messages for an agent wait for a slot for more than 30 % of the time that they spend with it.
+
+Evidence. `antiphon.queue.enter_ns` and `antiphon.queue.dequeue_ns`, the queue's depth, and the pool's capacity and
+use. Grade B.
+
+Guards. Only waiting with all slots busy counts, and only as far as the replayed use of the pools explains it:
+transport and clock differences do not count. The recorded depths must fit the recorded times by Little's law. The
+whole window of 50 runs is replayed through all pools together, so that a remedy that only moves the queue further
+down saves nothing and is not reported.
+
+Remedy. A `concurrency` policy with more slots, or more replicas.
+
+What stays unseen. Waiting outside Antiphon, for example in a model server's own queue, unless the instance reports
+it. Requests that would come faster if they were answered faster: arrivals are taken as recorded.
+"""
 
 import random
 from collections import OrderedDict, deque
 from dataclasses import dataclass
+from typing import ClassVar
 
-from antiphon.agents.logging_agent import facts
 from antiphon.agents.logging_agent.cases import Case, Cases
 from antiphon.agents.logging_agent.cohorts import Cohort
 from antiphon.agents.logging_agent.detectors.base import Observed
-from antiphon.agents.logging_agent.program import BOUNDS
 from antiphon.agents.logging_agent.queueing import Queueing, examine, measured
-from antiphon.agents.logging_agent.trace import Step
 from antiphon.runtime.telemetry import attributes as attr
+from antiphon.runtime.whatif import facts
+from antiphon.runtime.whatif.program import BOUNDS
+from antiphon.runtime.whatif.trace import Step
 from antiphon.schemas.finding import Finding, Grade, Remedy
+from antiphon.schemas.policy import Concurrency, Proposal
 from antiphon.schemas.telemetry import SpanRecord
 
 PATTERN = "p17"
@@ -54,6 +72,8 @@ class QueueBound:
     smallest pool that brings the share to 30 %; where something downstream is full, its replay saves nothing and
     nothing is said. Grade B.
     """
+
+    streams: ClassVar[frozenset[str]] = frozenset({facts.PROCESS})
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
@@ -143,8 +163,7 @@ class QueueBound:
             remedy=Remedy(
                 text=f"Messages for {case.subject} spend {remedied.share:.0%} of their time waiting for one of its "
                 f"{remedied.capacity} slots: raise slots to {remedied.slots}, or run more replicas.",
-                action="concurrency",
-                params={"agent": case.subject, "slots": str(remedied.slots)},
+                proposal=Proposal(action=Concurrency(slots=remedied.slots), target=case.subject),
             ),
             assumptions=(
                 f"Every pool of {case.subject} grows by {remedied.slots - remedied.capacity}.",
@@ -158,3 +177,6 @@ def _full(step: Step) -> bool:
     """Whether all slots were busy when the message got one, its own included."""
     active, capacity = facts.whole(step.span, attr.POOL_ACTIVE), facts.whole(step.span, attr.POOL_CAPACITY)
     return active is not None and capacity is not None and active >= capacity
+
+
+DETECTOR = QueueBound

@@ -1,17 +1,37 @@
-"""P1, serial independent calls: siblings run one after the other though none uses another's result."""
+"""P1, serial independent calls: siblings run one after the other though none uses another's result.
+
+What it is. A handler makes calls one after the other, though none uses the result of another. Started together with
+`ctx.gather` they would take as long as the longest of them.
+
+Evidence. Sibling spans of calls, asks, tools and model calls, and `antiphon.msg.causes`: the runtime compares the
+text of every request with the results so far, in runs of 12 characters. Recorded causes make the finding grade A.
+Without them, both orders must have been seen in five executions each, and the finding is grade B.
+
+Guards. Each call took at least 30 ms. The gap before the next is below 10 % of the shorter call, because a longer one
+is thinking. Nothing at or below the calls writes. The two calls occur together in 95 % of the executions, because
+otherwise something decides between them. A model call next to a tool or a peer is never independent by causes alone.
+Calls that would block one another when they start together are no remedy.
+
+Remedy. Start the calls together with `ctx.gather`. Steps that are declared as a pipeline are gathered by a policy.
+
+What stays unseen. A decision: a branch on an earlier yes or no leaves no trace in the data. Numbers and short values,
+because only text of 12 characters counts. Handlers that pass on a text of more than 32,768 characters, because their
+causes are then not recorded. Work in threads or libraries that does not pass through `ctx`.
+"""
 
 import random
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
+from typing import ClassVar
 
-from antiphon.agents.logging_agent import edits, facts
 from antiphon.agents.logging_agent.cases import Case, Cases, Gain
 from antiphon.agents.logging_agent.detectors.base import Observed
-from antiphon.agents.logging_agent.effects import read_only, writes
-from antiphon.agents.logging_agent.program import BOUNDS
-from antiphon.agents.logging_agent.simulator import Program
-from antiphon.agents.logging_agent.trace import Step, Trace
 from antiphon.runtime.telemetry import attributes as attr
+from antiphon.runtime.whatif import edits, facts
+from antiphon.runtime.whatif.effects import read_only, writes
+from antiphon.runtime.whatif.program import BOUNDS
+from antiphon.runtime.whatif.simulator import Program
+from antiphon.runtime.whatif.trace import Step, Trace
 from antiphon.schemas.finding import Finding, Grade, Remedy
 from antiphon.schemas.telemetry import SpanRecord
 
@@ -77,6 +97,8 @@ class SerialCalls:
     Proof is the recorded causes (grade A); without them only both orders, each in five traces (grade B). A model call
     next to a call or tool is never independent by causes: a decision or a short value leaves none.
     """
+
+    streams: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
@@ -229,3 +251,6 @@ def _describe(group: Group) -> str:
     names = Counter(step.label for step in group)
     parts = [f"{label} x{count}" if count > 1 else label for label, count in names.items()]
     return ", ".join(parts[:-1]) + f" and {parts[-1]}" if len(parts) > 1 else parts[0]
+
+
+DETECTOR = SerialCalls

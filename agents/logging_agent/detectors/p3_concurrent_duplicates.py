@@ -1,18 +1,35 @@
-"""P3, concurrent duplicates: the same repeatable work is in flight at least twice at once."""
+"""P3, concurrent duplicates: the same repeatable work is in flight at least twice at once.
+
+What it is. The same repeatable work is in flight twice at the same time. One result could serve both.
+
+Evidence. Equal `antiphon.input.sha256` for the same tenant, callee and model version, with overlapping times, in one
+run or in several. Grade A.
+
+Guards. The work is declared repeatable: a model call at temperature 0 or with a seed, or a tool that is pure. Nothing
+at or below it writes. The results agreed, and work that failed does not count. On two nodes the overlap must exceed
+100 ms, because two clocks may be that far apart. A call inside its own duplicate is left alone.
+
+Remedy. A `single_flight` policy: later callers get the result of the first.
+
+What stays unseen. Duplicates that follow one another, which are a matter for a cache. Requests that differ in a word.
+Peers that are called with equal messages, unless the call itself is declared repeatable.
+"""
 
 import random
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import ClassVar
 
-from antiphon.agents.logging_agent import edits, facts
 from antiphon.agents.logging_agent.cases import Case, Cases, Gain
-from antiphon.agents.logging_agent.cost import cost_of
 from antiphon.agents.logging_agent.detectors.base import Observed
-from antiphon.agents.logging_agent.effects import read_only
-from antiphon.agents.logging_agent.simulator import Program
-from antiphon.agents.logging_agent.trace import Step
 from antiphon.runtime.telemetry import attributes as attr
+from antiphon.runtime.whatif import edits, facts
+from antiphon.runtime.whatif.cost import cost_of
+from antiphon.runtime.whatif.effects import read_only
+from antiphon.runtime.whatif.simulator import Program
+from antiphon.runtime.whatif.trace import Step
 from antiphon.schemas.finding import Finding, Grade, Remedy
+from antiphon.schemas.policy import Proposal, SingleFlight
 from antiphon.schemas.task import Effect
 from antiphon.schemas.telemetry import SpanRecord
 
@@ -41,6 +58,8 @@ class ConcurrentDuplicates:
 
     Grade A: tenant, callee, model version and input are equal, the work is repeatable and its results agreed.
     """
+
+    streams: ClassVar[frozenset[str]] = _CALLS
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
@@ -146,8 +165,7 @@ class ConcurrentDuplicates:
             remedy=Remedy(
                 text=f"{case.subject} was asked for the same input while it was already at work on it, in "
                 f"{case.prevalence:.0%} of runs: share one result.",
-                action="single_flight",
-                params={"target": case.subject},
+                proposal=Proposal(action=SingleFlight(), target=case.subject),
             ),
             assumptions=("Repeatable work gives the later caller the result that the earlier one gets.",),
         )
@@ -167,3 +185,6 @@ def _key(span: SpanRecord) -> Key | None:
         return None
     version = facts.text(span, attr.GENAI_RESPONSE_MODEL)
     return facts.text(span, attr.TENANT), operation, facts.label(span), version, content
+
+
+DETECTOR = ConcurrentDuplicates

@@ -1,16 +1,34 @@
-"""P8, unstable prompt prefix: prompts share long content but differ early, so the prefix cache misses."""
+"""P8, unstable prompt prefix: prompts share long content but differ early, so the prefix cache misses.
+
+What it is. The prompts of a handler share long content but differ early, in a date or in the order of a list. A
+prefix cache then misses what comes after the difference.
+
+Evidence. `antiphon.prompt.segments` (name, size and hash of each part of the prompt), `antiphon.prompt.block_hashes`
+(one for 256 tokens) and the cached tokens that the instance reports. Each prompt is compared with the best of the
+last eight of the same handler at the same instance. Grade B, because another order changes what a model says.
+
+Guards. At least 1,024 tokens. Only content that is shared behind the difference counts, in whole blocks, and no more
+than what the cache did not serve. A restart or a new version is one miss and no pattern. The time is estimated from
+the slope of prefill time over uncached tokens, and only with eight or more points.
+
+Remedy. Put what changes into the last user message, and keep lists such as tools in one order.
+
+What stays unseen. Shared content in the middle of one segment, where only chained block hashes exist. Whether the
+answers stay as good, which needs an evaluation. Instances that say nothing of their cache are taken to have missed.
+"""
 
 import random
 import statistics
 from collections import OrderedDict, deque
 from dataclasses import dataclass
+from typing import ClassVar
 
-from antiphon.agents.logging_agent import edits, facts
 from antiphon.agents.logging_agent.cases import Case, Cases, Gain
 from antiphon.agents.logging_agent.detectors.base import Observed
-from antiphon.agents.logging_agent.program import pool_of
-from antiphon.agents.logging_agent.trace import Step
 from antiphon.runtime.telemetry import attributes as attr
+from antiphon.runtime.whatif import edits, facts
+from antiphon.runtime.whatif.program import pool_of
+from antiphon.runtime.whatif.trace import Step
 from antiphon.schemas.finding import Finding, Grade, Remedy
 from antiphon.schemas.telemetry import SpanRecord
 
@@ -58,6 +76,8 @@ class UnstablePrefix:
     Each prompt is compared with the best of the last eight at the same instance, so that a restart or a new version is
     one miss and not a pattern. Grade B: order changes what a model says.
     """
+
+    streams: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
@@ -223,3 +243,6 @@ def _common(a: tuple[object, ...], b: tuple[object, ...]) -> int:
             break
         same += 1
     return same
+
+
+DETECTOR = UnstablePrefix

@@ -11,7 +11,7 @@ from antiphon.schemas.finding import Finding
 from antiphon.schemas.telemetry import TelemetryBatch
 
 if TYPE_CHECKING:
-    from tests.agents.logging_agent.conftest import Traced
+    from antiphon.runtime.whatif.testing import Traced
 
 S = 1_000_000_000
 

@@ -10,7 +10,7 @@ from antiphon.agents.logging_agent.assembler import Limits, TraceAssembler
 from antiphon.schemas.telemetry import SpanRecord
 
 if TYPE_CHECKING:
-    from tests.agents.logging_agent.conftest import Traced
+    from antiphon.runtime.whatif.testing import Traced
 
 S = 1_000_000_000
 

@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING
 
 from antiphon.agents.logging_agent.cohorts import Cohorts, template
-from antiphon.agents.logging_agent.trace import Trace, build
+from antiphon.runtime.whatif.trace import Trace, build
 
 if TYPE_CHECKING:
-    from tests.agents.logging_agent.conftest import Traced
+    from antiphon.runtime.whatif.testing import Traced
 
 
 def plan(

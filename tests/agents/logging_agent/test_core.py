@@ -10,7 +10,9 @@ from antiphon.schemas.finding import FindingState
 from antiphon.schemas.telemetry import TelemetryBatch
 
 if TYPE_CHECKING:
-    from tests.agents.logging_agent.conftest import Look, Traced
+    from tests.agents.logging_agent.conftest import Look
+
+    from antiphon.runtime.whatif.testing import Traced
 
 S = 1_000_000_000
 

@@ -5,9 +5,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from antiphon.schemas.finding import FindingState, Grade
+from antiphon.schemas.policy import Concurrency, Proposal
 
 if TYPE_CHECKING:
-    from tests.agents.logging_agent.conftest import Look, Traced
+    from tests.agents.logging_agent.conftest import Look
+
+    from antiphon.runtime.whatif.testing import Traced
 
 
 def burst(traced: "type[Traced]", number: int, *, calls: int = 4, slots: int = 1, **kwargs: Any) -> "Traced":
@@ -29,8 +32,7 @@ def test_a_single_slot_with_four_callers_is_found(traced: "type[Traced]", look: 
     assert finding.grade is Grade.B
     assert finding.subject == "critic"
     assert (finding.support, finding.required, finding.prevalence) == (5, 5, 1.0)
-    assert finding.remedy.action == "concurrency"
-    assert finding.remedy.params == {"agent": "critic", "slots": "3"}
+    assert finding.remedy.proposal == Proposal(action=Concurrency(slots=3), target="critic")
     assert "60%" in finding.remedy.text
     assert finding.saving is not None and finding.saving.latency_s is not None
     assert finding.saving.latency_s.point == pytest.approx(0.4)

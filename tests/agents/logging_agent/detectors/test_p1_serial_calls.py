@@ -10,7 +10,9 @@ from antiphon.schemas.finding import FindingState, Grade
 from antiphon.schemas.telemetry import SpanRecord
 
 if TYPE_CHECKING:
-    from tests.agents.logging_agent.conftest import Look, Traced
+    from tests.agents.logging_agent.conftest import Look
+
+    from antiphon.runtime.whatif.testing import Traced
 
     Plan = Callable[[Traced, SpanRecord], None]
 

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from antiphon.schemas.finding import FindingState, Grade
+from antiphon.schemas.policy import Proposal, SingleFlight
 from antiphon.schemas.telemetry import SpanRecord
 
 if TYPE_CHECKING:
-    from tests.agents.logging_agent.conftest import Look, Traced
+    from tests.agents.logging_agent.conftest import Look
+
+    from antiphon.runtime.whatif.testing import Traced
 
 
 def runs(traced: "type[Traced]", count: int, plan: "Callable[[Traced, SpanRecord], None]") -> "list[Traced]":
@@ -35,7 +38,7 @@ def test_two_equal_calls_in_flight_are_found(traced: "type[Traced]", look: "Look
     assert finding.state is FindingState.OPEN
     assert finding.grade is Grade.A
     assert finding.subject == "model m"
-    assert finding.remedy.action == "single_flight"
+    assert finding.remedy.proposal == Proposal(action=SingleFlight(), target="model m")
     assert len(finding.evidence_spans) == 10
     saving = finding.saving
     assert saving is not None and saving.latency_s and saving.tokens and saving.model_s

@@ -7,7 +7,9 @@ import pytest
 from antiphon.schemas.finding import FindingState, Grade
 
 if TYPE_CHECKING:
-    from tests.agents.logging_agent.conftest import Look, Traced
+    from tests.agents.logging_agent.conftest import Look
+
+    from antiphon.runtime.whatif.testing import Traced
 
 
 def runs(

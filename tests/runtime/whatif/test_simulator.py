@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from antiphon.agents.logging_agent import edits
-from antiphon.agents.logging_agent.simulator import Program, Task, calibrate, replay
+from antiphon.runtime.whatif import edits
+from antiphon.runtime.whatif.simulator import Program, Task, calibrate, replay
 
 
 def ends(program: Program) -> list[int]:

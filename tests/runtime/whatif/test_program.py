@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from antiphon.agents.logging_agent.program import compile_run
-from antiphon.agents.logging_agent.simulator import replay
-from antiphon.agents.logging_agent.trace import Trace, build
+from antiphon.runtime.whatif.program import compile_run
+from antiphon.runtime.whatif.simulator import replay
+from antiphon.runtime.whatif.trace import Trace, build
 from antiphon.schemas.telemetry import SpanRecord
 
 if TYPE_CHECKING:
-    from tests.agents.logging_agent.conftest import Traced
+    from antiphon.runtime.whatif.testing import Traced
 
 
 def _fill(rng: random.Random, trace: "Traced", parent: SpanRecord, start: float, end: float, depth: int) -> None:

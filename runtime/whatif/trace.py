@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from antiphon.agents.logging_agent import facts
 from antiphon.runtime.telemetry import attributes as attr
+from antiphon.runtime.whatif import facts
 from antiphon.schemas.telemetry import SpanRecord
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from antiphon.agents.logging_agent.simulator import Program, Task
+from antiphon.runtime.whatif.simulator import Program, Task
 
 
 def redep(program: Program, group: Sequence[tuple[int, int]]) -> Program:

@@ -1,8 +1,8 @@
 """Whether work may be moved or shared without changing the world."""
 
-from antiphon.agents.logging_agent import facts
-from antiphon.agents.logging_agent.trace import Step, Trace
 from antiphon.runtime.telemetry import attributes as attr
+from antiphon.runtime.whatif import facts
+from antiphon.runtime.whatif.trace import Step, Trace
 from antiphon.schemas.task import Effect
 
 _SILENT = frozenset({facts.MODEL, facts.PROCESS, *facts.PEERS, ""})  # change nothing themselves

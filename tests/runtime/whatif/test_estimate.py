@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from antiphon.agents.logging_agent.estimate import estimate
+from antiphon.runtime.whatif.estimate import estimate
 
 
 def test_equal_runs_give_a_point() -> None:

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from antiphon.agents.logging_agent import facts
-from antiphon.agents.logging_agent.trace import Step
 from antiphon.runtime.telemetry import attributes as attr
+from antiphon.runtime.whatif import facts
+from antiphon.runtime.whatif.trace import Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from antiphon.agents.logging_agent import facts
-from antiphon.agents.logging_agent.simulator import UNLIMITED, Program, Task, Timeline, calibrate
-from antiphon.agents.logging_agent.trace import Step, Trace
 from antiphon.runtime.telemetry import attributes as attr
+from antiphon.runtime.whatif import facts
+from antiphon.runtime.whatif.simulator import UNLIMITED, Program, Task, Timeline, calibrate
+from antiphon.runtime.whatif.trace import Step, Trace
 
 FIDELITY = 0.05  # an unedited replay further from the record than this says nothing about an edited one
 BOUNDS = (
