@@ -21,14 +21,16 @@ class Limits:
     grace_ns: int = 2 * S  # after the last span of a trace that looks complete
     idle_ns: int = 30 * S  # after the last span of a trace that lacks something
     running_ns: int = 600 * S  # the same while a span of it is known to be running: models take minutes
-    closes_per_tick: int = 100  # closing analyses the trace, and a tick must not hold the loop for long
+    spans_per_tick: int = 1_000  # closing analyses the trace, 50 us a span, and a tick must not hold the loop for long
+    analysed_spans_per_s: int = 3_000  # about a sixth of a core; of more, whole traces are sampled
 
 
 class _Open:
-    __slots__ = ("complete", "overfull", "seen_ns", "spans")
+    __slots__ = ("began_ns", "complete", "overfull", "seen_ns", "spans")
 
     def __init__(self) -> None:
         self.spans: dict[bytes, tuple[SpanRecord, str]] = {}
+        self.began_ns = 0
         self.seen_ns = 0
         self.overfull = False
         self.complete: bool | None = None  # None: not judged since the last span came
@@ -69,6 +71,7 @@ class TraceAssembler:
                 self.late += 1
                 return
             trace = self._open[key] = _Open()
+            trace.began_ns = now_ns
         else:
             self._open.move_to_end(key)
         trace.seen_ns = max(trace.seen_ns, now_ns)
@@ -86,19 +89,29 @@ class TraceAssembler:
             self._forget(*self._open.popitem(last=False))
             self.evicted += 1
 
-    def close(self, now_ns: int) -> list[Trace]:
-        """The traces that are due at ``now_ns``, oldest silence first."""
+    def close(self, now_ns: int, *, partial_since_ns: int | None = None) -> list[Trace]:
+        """The traces that are due at ``now_ns``, oldest silence first.
+
+        Those that lack something are dropped where a change of sampling at ``partial_since_ns`` may be the reason.
+        """
         due: list[bytes] = []
+        spans = 0
         for key, trace in self._open.items():
-            if len(due) >= self._limits.closes_per_tick:
+            if spans >= self._limits.spans_per_tick:
                 break
             if self._due(trace, now_ns - trace.seen_ns):
                 due.append(key)
+                spans += len(trace.spans)
         found = []
         for key in due:
             trace = self._open.pop(key)
             self._forget(key, trace)
-            built = None if trace.overfull else build(list(trace.spans.values()))
+            cut = (
+                partial_since_ns is not None
+                and not trace.complete
+                and trace.began_ns < partial_since_ns + self._limits.running_ns
+            )
+            built = None if trace.overfull or cut else build(list(trace.spans.values()))
             if built is None:
                 self.evicted += 1
             else:

@@ -10,6 +10,7 @@ from antiphon.agents.logging_agent.cases import points, points_differ
 from antiphon.agents.logging_agent.cohorts import Cohorts
 from antiphon.agents.logging_agent.detectors import catalogue
 from antiphon.agents.logging_agent.detectors.base import Detector, Observed
+from antiphon.agents.logging_agent.sampling import Sampling
 from antiphon.agents.logging_agent.sequences import Sequences
 from antiphon.runtime.telemetry import attributes as attr
 from antiphon.runtime.whatif import facts
@@ -31,6 +32,7 @@ class Stats:
     open_traces: int
     closed_traces: int
     evicted_traces: int  # dropped unanalysed, because a cap was reached
+    share: float  # of traces that are analysed now; below 1 where more come than there is time for
 
 
 class LoggingCore:
@@ -44,7 +46,9 @@ class LoggingCore:
         for detector in self._detectors:
             for operation in detector.streams:
                 self._streams.setdefault(operation, []).append(detector)
+        limits = limits or Limits()
         self._assembler = TraceAssembler(limits)
+        self._sampling = Sampling(limits.analysed_spans_per_s)
         self._cohorts = Cohorts()
         self._sequences = Sequences()
         self._reported: OrderedDict[str, Finding] = OrderedDict()
@@ -56,12 +60,15 @@ class LoggingCore:
         self._sequences.note(node, batch.sequence, batch.dropped)
         self._batches += 1
         self._spans += len(batch.spans)
+        self._sampling.note(len(batch.spans), now_ns)
+        admits, streams, add = self._sampling.admits, self._streams, self._assembler.add
         for span in batch.spans:
             if facts.flag(span, attr.OBS):
                 continue
-            self._assembler.add(span, node, now_ns)
+            if admits(span.trace_id):
+                add(span, node, now_ns)
             if span.end_ns:
-                for detector in self._streams.get(facts.operation(span), ()):
+                for detector in streams.get(facts.operation(span), ()):
                     detector.observe(span, node)
 
     def tick(self, now_ns: int) -> list[Finding]:
@@ -70,7 +77,7 @@ class LoggingCore:
         Changed means: its state, its support while that is below what is required, or a saving by more than 10 %, or
         twice the support.
         """
-        for trace in self._assembler.close(now_ns):
+        for trace in self._assembler.close(now_ns, partial_since_ns=self._sampling.partial_since_ns):
             observed = Observed(trace, self._cohorts.see(trace))
             for detector in self._detectors:
                 detector.trace(observed)
@@ -88,6 +95,7 @@ class LoggingCore:
             open_traces=self._assembler.open_traces,
             closed_traces=self._assembler.closed,
             evicted_traces=self._assembler.evicted,
+            share=self._sampling.share,
         )
 
     def _news(self, finding: Finding) -> bool:

@@ -174,7 +174,8 @@ def test_the_least_recently_touched_trace_goes_first(traced: "type[Traced]") -> 
 
 def test_a_tick_closes_a_bounded_number(traced: "type[Traced]") -> None:
     """Many due traces are spread over ticks."""
-    assembler = TraceAssembler(Limits(closes_per_tick=2))
+    spans = len(example(traced, 1).spans)
+    assembler = TraceAssembler(Limits(spans_per_tick=2 * spans))
     for number in range(1, 6):
         for span in example(traced, number).spans:
             assembler.add(span, "n", 0)
