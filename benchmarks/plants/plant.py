@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from antiphon import Message, System
 from antiphon.runtime.agent import Handler
 from antiphon.runtime.models.base import ModelInstance
 from antiphon.schemas.policy import Policy
 from plants.world import World
+
+Measure = Literal["latency_s", "tokens", "model_s", "usd"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +34,15 @@ class Plant:
     """A waste, a remedy and a decoy.
 
     ``remedied``: the same system with the remedy in its code; None: the policy that the finding proposes is set
-    instead. ``held_out``: no detector was tuned on it.
+    instead. ``measure``: what the remedy saves most of, which is where prediction and reality are compared. ``also``:
+    patterns that this system shows besides, for the reason given in the plant's docstring. ``held_out``: no detector
+    was tuned on it.
     """
 
     pattern: str
     planted: Callable[[World], Build]
     decoy: Callable[[World], Build]
     remedied: Callable[[World], Build] | None = None
+    measure: Measure = "latency_s"
+    also: frozenset[str] = frozenset()
     held_out: bool = False
