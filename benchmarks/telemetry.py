@@ -92,7 +92,8 @@ def batches(rounds: int) -> Iterator[TelemetryBatch]:
     sequence = 0
     for number in range(rounds):
         rng = random.Random(number)
-        ids = {span.trace_id: rng.randbytes(16) for span in spans}
+        second = (spans[0].start_ns + number * ROUND_NS) // S
+        ids = {span.trace_id: second.to_bytes(4, "big") + rng.randbytes(12) for span in spans}  # as the tracer does
         for start in range(0, len(spans), BATCH):
             sequence += 1
             part = [_later(span, ids[span.trace_id], number * ROUND_NS) for span in spans[start : start + BATCH]]

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterable
 
 from antiphon.runtime.store.facts import Facts, facts_of
+from antiphon.runtime.store.recent import Recent
 from antiphon.runtime.store.rows import RUN_COLUMNS, SPAN_COLUMNS, log_row, run_from, run_row, span_row, to_json
 from antiphon.runtime.store.runs import Run, new_run
 from antiphon.schemas.telemetry import LogRecord, SpanRecord
@@ -31,14 +32,13 @@ class Ingest:
     by the trace id, which is merged as soon as the real one shows up.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, recent: Recent) -> None:
         self.stored = 0  # spans new or finished
         self.ended: list[tuple[SpanRecord, Facts]] = []  # of these, those that have ended
         self._connection = connection
-        self._runs: dict[str, Run] = {}
-        self._run_of_trace: dict[bytes, str] = {}
-        self._mapped: set[tuple[bytes, str]] = set()
-        self._facets: set[tuple[str, str, str]] = set()
+        self._recent = recent
+        self._runs: dict[str, Run] = {}  # touched
+        self._facets: dict[tuple[str, str, str], None] = {}  # new
 
     def spans(self, spans: Iterable[tuple[str, SpanRecord]]) -> tuple[Run, ...]:
         """Store (node, span) pairs; the runs they touched. A finished record replaces a start record only."""
@@ -67,6 +67,7 @@ class Ingest:
         self._connection.executemany(_PUT_TRACE, last.items())
         self._connection.executemany(_PUT_RUN, [run_row(run) for run in self._runs.values()])
         self._connection.executemany("INSERT OR IGNORE INTO facets VALUES (?, ?, ?)", self._facets)
+        self._recent.facets.update(self._facets)
         self.stored = len(fresh)
         return tuple(self._runs.values())
 
@@ -105,25 +106,38 @@ class Ingest:
         name = facts.run or self._run_of(span.trace_id)
         run = self._load(name)
         if run is None:
-            run = self._runs[name] = new_run(name, span, facts)
+            run = self._touch(new_run(name, span, facts))
         run.count(span, facts, finishing=finishing)
         if facts.agent:
-            self._facets.add((name, "agent", facts.agent))
+            self._facet((name, "agent", facts.agent))
         if facts.model:
-            self._facets.add((name, "model", facts.model))
+            self._facet((name, "model", facts.model))
         if span.end_ns:
             self.ended.append((span, facts))
 
+    def _facet(self, facet: tuple[str, str, str]) -> None:
+        if facet not in self._recent.facets:
+            self._facets[facet] = None
+
     def _load(self, name: str) -> Run | None:
         run = self._runs.get(name)
+        if run is not None:
+            return run
+        run = self._recent.runs.get(name)
         if run is None:
             row = self._connection.execute(_GET_RUN, (name,)).fetchone()
-            if row is not None:
-                run = self._runs[name] = run_from(row)
+            if row is None:
+                return None
+            run = run_from(row)
+        return self._touch(run)
+
+    def _touch(self, run: Run) -> Run:
+        self._runs[run.run] = self._recent.runs[run.run] = run
+        self._recent.runs.move_to_end(run.run)
         return run
 
     def _run_of(self, trace_id: bytes) -> str:
-        name = self._run_of_trace.get(trace_id)
+        name = self._recent.traces.get(trace_id)
         if name is None:
             row = self._connection.execute("SELECT run FROM run_traces WHERE trace_id = ?", (trace_id,)).fetchone()
             name = row["run"] if row is not None else trace_id.hex()
@@ -131,10 +145,10 @@ class Ingest:
         return name
 
     def _map(self, trace_id: bytes, name: str) -> None:
-        self._run_of_trace.setdefault(trace_id, name)
-        if (trace_id, name) in self._mapped:
+        if (trace_id, name) in self._recent.mapped:
             return
-        self._mapped.add((trace_id, name))
+        self._recent.traces.setdefault(trace_id, name)
+        self._recent.mapped[trace_id, name] = None
         added = self._connection.execute("INSERT OR IGNORE INTO run_traces VALUES (?, ?)", (trace_id, name)).rowcount
         if added and name != trace_id.hex():
             self._adopt(trace_id.hex(), name)
@@ -143,11 +157,17 @@ class Ingest:
         orphan = self._load(provisional)
         if orphan is None:
             return
-        del self._runs[provisional]
+        del self._runs[provisional], self._recent.runs[provisional]
+        trace_id = bytes.fromhex(provisional)
+        self._recent.traces[trace_id] = name
+        self._recent.mapped.pop((trace_id, provisional), None)
+        for facet in [facet for facet in self._facets if facet[0] == provisional]:
+            del self._facets[facet]
+            self._facet((name, *facet[1:]))
         run = self._load(name)
         if run is None:
             orphan.run = name
-            self._runs[name] = orphan
+            self._touch(orphan)
         else:
             run.merge(orphan)
         self._connection.execute("UPDATE OR IGNORE facets SET run = ? WHERE run = ?", (name, provisional))

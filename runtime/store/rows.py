@@ -19,6 +19,7 @@ RUN_COLUMNS = (
     "run, start_ns, last_ns, obs, spans, unfinished, errors, model_calls, input_tokens, output_tokens, "
     "cached_tokens, entry_rank, entry_key, entry_start_ns, entry_attempt, title, status"
 )
+_IDS, _AN_ID = (16, 8, 8), bytes(8)
 _LARGEST = 2**63 - 1  # what SQLite's integers hold
 _encoder = msgspec.json.Encoder(enc_hook=str)
 _events = msgspec.json.Decoder(list[SpanEvent])
@@ -34,15 +35,22 @@ def check_batch(batch: TelemetryBatch) -> None:
     if not (0 < batch.sequence <= _LARGEST and 0 <= batch.dropped <= _LARGEST):
         raise InvalidMessage(f"batch number {batch.sequence}, {batch.dropped} dropped; expected from 1, and from 0")
     for span in batch.spans:
-        _check_span(span)
+        ids = (len(span.trace_id), len(span.span_id), len(span.parent_id or _AN_ID))
+        if (
+            ids != _IDS
+            or span.links
+            or not (0 <= span.start_ns <= _LARGEST and 0 <= span.end_ns <= _LARGEST)
+            or not (0 <= span.kind <= 4 and 0 <= span.status <= 2)
+        ):
+            _check_span(span)
     for log in batch.logs:
         if not 0 <= log.unix_ns <= _LARGEST:
             raise InvalidMessage(f"log {log.event[:80]!r} has time {log.unix_ns}; expected unix nanoseconds")
 
 
 def _check_span(span: SpanRecord) -> None:
-    ids = (len(span.trace_id), len(span.span_id), len(span.parent_id or b"12345678"))
-    if ids != (16, 8, 8):
+    ids = (len(span.trace_id), len(span.span_id), len(span.parent_id or _AN_ID))
+    if ids != _IDS:
         raise InvalidMessage(f"span {span.name[:80]!r} has ids of {ids} bytes; expected 16, 8 and 8 for its parent")
     if not (0 <= span.start_ns <= _LARGEST and 0 <= span.end_ns <= _LARGEST):
         raise InvalidMessage(

@@ -16,6 +16,7 @@ from antiphon.runtime.store.gaps import NodeHealth
 from antiphon.runtime.store.ingest import Ingest
 from antiphon.runtime.store.journals import Finished, put_journals
 from antiphon.runtime.store.lock import WriterLock
+from antiphon.runtime.store.recent import Recent
 from antiphon.runtime.store.retention import Retention, forget_some
 from antiphon.runtime.store.rollups import Cell, Key, Rollups
 from antiphon.runtime.store.rows import check_batch
@@ -27,7 +28,7 @@ from antiphon.schemas.telemetry import TelemetryBatch
 
 log = structlog.get_logger(__name__)
 
-ROWS_PER_TRANSACTION = 1_000
+ROWS_PER_TRANSACTION = 4_000  # about 0.1 s
 REJECTED_KEPT = 100  # bodies of batches nobody could read
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -66,6 +67,7 @@ class Store:
         self._retention = retention
         self._guard = threading.Lock()
         self._rollups = Rollups()
+        self._recent = Recent()
         self._closed = False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +89,7 @@ class Store:
         return cls(path, clock, retention if retention is not None else Retention())
 
     def write(self, received: Sequence[Received]) -> Written:
-        """Store batches, in transactions of at most 1,000 rows. Writing the same again changes nothing.
+        """Store batches, in transactions of at most 4,000 rows. Writing the same again changes nothing.
 
         Raises:
             InvalidMessage: a record no span or log can be; nothing was written.
@@ -101,10 +103,15 @@ class Store:
         new_spans = 0
         for start in range(0, max(len(spans), len(logs)), ROWS_PER_TRANSACTION):
             part = slice(start, start + ROWS_PER_TRANSACTION)
-            with self._transaction() as connection:
-                ingest = Ingest(connection)
-                touched = ingest.spans(spans[part])
-                ingest.logs(logs[part])
+            try:
+                with self._transaction() as connection:
+                    ingest = Ingest(connection, self._recent)
+                    touched = ingest.spans(spans[part])
+                    ingest.logs(logs[part])
+            except BaseException:
+                self._recent.clear()
+                raise
+            self._recent.trim()
             new_spans += ingest.stored
             for span, facts in ingest.ended:  # only now: a transaction rolled back is written again
                 self._rollups.add(span, facts)
@@ -164,6 +171,7 @@ class Store:
             if not step:
                 break
         if gone:
+            self._recent.clear()
             with self._guard:
                 self._connection.execute("PRAGMA incremental_vacuum(2000)").fetchall()
         return gone
@@ -176,6 +184,7 @@ class Store:
             self._connection.close()
             self._move_aside(error)
             self._connection = self._connect()
+            self._recent.clear()
         return True
 
     def close(self) -> None:
