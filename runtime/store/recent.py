@@ -1,14 +1,11 @@
 """What the writer has just written of runs, so that the next spans of a run need not read it back."""
 
 from collections import OrderedDict
-from typing import TypeVar
+from typing import Any
 
 from antiphon.runtime.store.runs import Run
 
 LIMIT = 8_192  # of each; about 8 MB
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 class Recent:
@@ -35,6 +32,6 @@ class Recent:
             _trim(known)
 
 
-def _trim(known: "OrderedDict[K, V]") -> None:
+def _trim(known: OrderedDict[Any, Any]) -> None:
     while len(known) > LIMIT:
         known.popitem(last=False)
