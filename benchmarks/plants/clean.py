@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from antiphon import Agent, Context, Message, System, tool
-from antiphon.schemas.inference import GenerateRequest
 from plants.plant import Build
+from plants.says import says
 from plants.timed_model import TimedModel
 from plants.world import World
 
@@ -44,7 +44,7 @@ def gathered(world: World) -> Build:
         system=System("clean-gathered", agents=[clerk]),
         request=lambda n: (report, Topic(number=n)),
         rate_per_s=20.0,
-        models={"writer": TimedModel("writer", _says(world, 20), slots=32)},
+        models={"writer": TimedModel("writer", says(world, 20), slots=32)},
     )
 
 
@@ -76,7 +76,7 @@ def chained(world: World) -> Build:
         system=System("clean-chained", agents=[reader, editor]),
         request=lambda n: (read, Topic(number=n)),
         rate_per_s=20.0,
-        models={"reader": TimedModel("reader", _says(world, 16), slots=32)},
+        models={"reader": TimedModel("reader", says(world, 16), slots=32)},
     )
 
 
@@ -96,18 +96,8 @@ def steady(world: World) -> Build:
         system=System("clean-steady", agents=[desk]),
         request=lambda n: (answer, Topic(number=n)),
         rate_per_s=20.0,
-        models={"helper": TimedModel("helper", _says(world, 30), slots=32)},
+        models={"helper": TimedModel("helper", says(world, 30), slots=32)},
     )
-
-
-def _says(world: World, words: int) -> Callable[[GenerateRequest], str]:
-    """Words that depend on the prompt alone."""
-
-    def reply(request: GenerateRequest) -> str:
-        rng = world.rng("says", request.conversation[-1].text)
-        return " ".join(f"{rng.randrange(10**6):06d}" for _ in range(words))
-
-    return reply
 
 
 CLEAN: Mapping[str, Callable[[World], Build]] = {"gathered": gathered, "chained": chained, "steady": steady}

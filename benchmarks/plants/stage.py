@@ -95,7 +95,7 @@ async def _drive(host: Host, build: Build, world: World, policies: Sequence[Poli
     """Poisson arrivals, the same for the same seed; returns when every run has ended and its spans are here."""
     every = [*build.policies, *policies]
     if every:
-        book = await PolicyBook.open(host.bus, host.tenant, host.directory)
+        book = await PolicyBook.open(host.bus, host.directory, host.clock, host.tenant)
         for policy in every:
             await book.set(policy)
         await asyncio.sleep(SETTLE_S)
