@@ -1,9 +1,10 @@
 """Applying what the logging agent suggests, against tuning by hand, on three systems in which nobody planted a waste.
 
-Each system runs plainly written; the logging agent's core looks at the record; every policy that it proposes is set, and
-advice that is words is followed where the system has exactly that edit. Then the same arrivals with the same draws
-again, and once more in the version that was tuned by hand before any finding was looked at. Savings are of the mean
-latency. Quality is the mean score with the suggestions less that without, with a 90 % bootstrap interval over runs.
+Each system runs plainly written; the logging agent's core looks at the record; every policy that it proposes is set,
+and advice that is words is followed where the system has exactly that edit. Then the same arrivals with the same
+draws again, and once more in the version that was tuned by hand before any finding was looked at. Savings are of the
+mean latency. Quality is the mean score with the suggestions less that without, with a 90 % bootstrap interval over
+runs.
 """
 
 import argparse

@@ -9,6 +9,7 @@ from plants.timed_model import TimedModel
 from plants.world import World
 
 from antiphon import Agent, Context, Message, System, tool
+from antiphon.runtime.agent import Handler
 from antiphon.schemas.inference import GenerateRequest
 from antiphon.schemas.policy import Cache, Level, Policy, Proposal
 from apps_cases.app import Advice, App
@@ -103,17 +104,15 @@ def build(world: World, advice: Advice = frozenset(), *, tuned: bool = False) ->
             return f"See {best}. " + " ".join(library[best].split()[:24])
         return " ".join(sorted(set(WORD.findall(text.lower())))[:12])
 
-    def request(number: int) -> tuple[object, Message]:
-        rng = world.rng("question", number)
-        wanted = asked[min(int(rng.paretovariate(0.9)) - 1, ASKED - 1)]
-        return answer, Question(
-            text=f"What do I need to know about {wanted.partition('#')[2]} in {wanted[5:].partition('#')[0]}?"
-        )
+    def wanted(number: int) -> str:
+        return asked[min(int(world.rng("question", number).paretovariate(0.9)) - 1, ASKED - 1)]
+
+    def request(number: int) -> tuple[Handler[Question, Answer], Question]:
+        page, _, heading = wanted(number).removeprefix("docs/").partition("#")
+        return answer, Question(text=f"What do I need to know about {heading} in {page}?")
 
     def score(number: int, result: Message) -> float:
-        rng = world.rng("question", number)
-        wanted = asked[min(int(rng.paretovariate(0.9)) - 1, ASKED - 1)]
-        return float(isinstance(result, Answer) and wanted in result.text)
+        return float(isinstance(result, Answer) and wanted(number) in result.text)
 
     by_hand = [
         Policy(id=f"hand-{name}", proposal=Proposal(action=Cache(ttl_s=600), target=f"tool {name}"), level=Level.ON)
@@ -121,7 +120,7 @@ def build(world: World, advice: Advice = frozenset(), *, tuned: bool = False) ->
     ] + [Policy(id="hand-terms", proposal=Proposal(action=Cache(ttl_s=600), target="model writer"), level=Level.ON)]
     return Build(
         system=System("retrieval", agents=[helper]),
-        request=request,  # type: ignore[arg-type]
+        request=request,
         rate_per_s=5.0,
         models={"writer": TimedModel("writer", reply, slots=12)},
         policies=by_hand if tuned else (),

@@ -65,6 +65,7 @@ def build(world: World, advice: Advice = frozenset(), *, tuned: bool = False) ->
         gist = await ctx.model.generate(str, f"Condense: {text}", max_tokens=24, temperature=0.0) if tuned else ""
         needed = REVIEWERS // 2 + 1
         asks = [ctx.ask(review, Draft(text=text, reviewer=n, gist=gist)) for n in range(REVIEWERS)]
+        votes: list[Vote]
         if early:
             async with ctx.group(quorum=needed) as group:
                 for ask in asks:
