@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from antiphon.runtime.delivery.retry import FIRST_S, MAX_S
 from antiphon.runtime.errors import ConfigurationError, NotDurable
-from antiphon.runtime.tool import Tool
+from antiphon.runtime.tool import Tool, effect_of
 from antiphon.schemas.identity import Address, InvalidName, check_name, check_topic, check_version
 from antiphon.schemas.message import Message
+from antiphon.schemas.task import Effect
 
 if TYPE_CHECKING:
     from antiphon.runtime.context import Context
@@ -33,9 +34,11 @@ class Handler(Generic[In, Out]):
     ``Agent.handles`` returns one with the function behind it, ``remote`` one without. Calls name a handler, so
     that the type checker knows both sides. Awaiting the handler itself runs the plain function, as a unit test
     wants; on the bus it is reached through ``ctx`` or a client. ``key`` is None unless its messages run in order.
+    ``effect``: what its author says that a message does, with all that it causes; an ask that only reads may be sent
+    again.
     """
 
-    __slots__ = ("address", "description", "function", "input", "key", "output")
+    __slots__ = ("address", "description", "effect", "function", "input", "key", "output")
 
     def __init__(
         self,
@@ -45,6 +48,7 @@ class Handler(Generic[In, Out]):
         *,
         function: Function[In, Out] | None = None,
         key: Key | None = None,
+        effect: Effect = Effect.WRITE,
         description: str = "",
     ) -> None:
         self.address = address
@@ -52,6 +56,7 @@ class Handler(Generic[In, Out]):
         self.output = output
         self.function = function
         self.key = key
+        self.effect = effect
         self.description = description
 
     async def __call__(self, message: In, ctx: "Context") -> Out:
@@ -100,16 +105,18 @@ class Handler(Generic[In, Out]):
             input=_type_card(self.input),
             output=_type_card(self.output),
             keyed=self.key is not None,
+            effect=self.effect,
         )
 
 
-def remote(address: str, input: type[In], output: type[Out]) -> Handler[In, Out]:
-    """A handler in another code base, by its address ``agent.handler`` and message types.
+def remote(address: str, input: type[In], output: type[Out], *, effect: str = Effect.WRITE) -> Handler[In, Out]:
+    """A handler in another code base, by its address ``agent.handler`` and message types; ``effect`` as it declares.
 
     Raises:
         InvalidName: the address is not ``agent.handler``.
+        ConfigurationError: an unknown effect.
     """
-    return Handler(Address.parse(address), input, output)
+    return Handler(Address.parse(address), input, output, effect=effect_of(effect))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +131,7 @@ class Subscriber:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tap:
-    """Makes, once per node, the function that is given every telemetry batch."""
+    """Makes, once per node, the function that is given telemetry batches."""
 
     make: Callable[[], Watcher]
     tick_s: float
@@ -206,25 +213,37 @@ class Agent:
     def handles(self, function: Function[In, Out]) -> Handler[In, Out]: ...
 
     @overload
-    def handles(self, *, key: Key) -> Callable[[Function[In, Out]], Handler[In, Out]]: ...
+    def handles(
+        self, *, key: Key | None = None, effect: str = Effect.WRITE
+    ) -> Callable[[Function[In, Out]], Handler[In, Out]]: ...
 
-    def handles(self, function: Function[In, Out] | None = None, *, key: Key | None = None) -> Any:
+    def handles(
+        self, function: Function[In, Out] | None = None, *, key: Key | None = None, effect: str = Effect.WRITE
+    ) -> Any:
         """Decorator: ``async def name(message: In, ctx: Context) -> Out`` answers ``agent.name``.
 
         The type hints are the contract: both must be Message classes. ``@agent.handles(key=lambda m: m.user)`` runs
         messages of one key one at a time and in the order in which they were stored, on all nodes together; such a
         handler is reached by durable work only. A message that waits or is tried again holds up its key, and those
-        that share its lane (there are 16).
+        that share its lane (there are 16). ``effect="read"`` declares that a message changes nothing, here or further
+        on: policies may then have it answered twice.
 
         Raises:
-            ConfigurationError: hints missing or not messages, not async, or a name used twice.
+            ConfigurationError: hints missing or not messages, not async, a name used twice, or an unknown effect.
         """
+        effect_class = effect_of(effect)
 
         def decorate(function: Function[In, Out]) -> Handler[In, Out]:
             address = self._address(function)
             input, output = _contract(function, address, returns=True)
             handler: Handler[In, Out] = Handler(
-                address, input, output, function=function, key=key, description=inspect.getdoc(function) or ""
+                address,
+                input,
+                output,
+                function=function,
+                key=key,
+                effect=effect_class,
+                description=inspect.getdoc(function) or "",
             )
             self.handlers[address.handler] = handler
             return handler
@@ -257,8 +276,9 @@ class Agent:
         return decorate
 
     def tap(self, *, tick_s: float) -> Callable[[Callable[[], Watcher]], Callable[[], Watcher]]:
-        """Decorator for a factory, called once per node, whose function sees every telemetry batch.
+        """Decorator for a factory, called once per node, whose function sees the telemetry batches of its shards.
 
+        Replicas of the agent share the shards out (setting ``trace_shards``); a trace lies in one of them.
         It is given None at least every ``tick_s`` seconds, so that it can act on silence.
         """
 
@@ -275,7 +295,7 @@ class Agent:
 
     def card(self) -> "AgentCard":
         """The agent as the directory shows it."""
-        from antiphon.schemas.node import AgentCard
+        from antiphon.schemas.node import AgentCard, ToolCard
 
         return AgentCard(
             name=self.name,
@@ -285,6 +305,7 @@ class Agent:
             topics=tuple(sorted({subscriber.topic for subscriber in self.subscribers.values()})),
             model=self.model,
             slots=self.slots,
+            tools=tuple(ToolCard(name=tool.name, effect=tool.effect, ttl_s=tool.ttl_s) for tool in self.tools.values()),
         )
 
     def _address(self, function: Callable[..., Any]) -> Address:

@@ -21,13 +21,32 @@ INSIST_S = 5.0  # one that was cancelled may tidy up for so long; then it is can
 In = TypeVar("In", bound="Message")
 
 
+class Joint:
+    """Where branches come together: the path of their gather or group, and what becomes of it.
+
+    ``needed``: successes after which it goes on; ``at_least``: those that would do, where the code says so. ``width``:
+    how many of its branches run at a time, where the code leaves that open. ``left``: it has gone on, and nobody waits
+    for what comes now.
+    """
+
+    __slots__ = ("at_least", "left", "needed", "path", "width")
+
+    def __init__(self, path: str, needed: int, at_least: int | None = None, width: int | None = None) -> None:
+        self.path = path
+        self.needed = needed
+        self.at_least = at_least
+        self.width = width
+        self.left = False
+
+
 class Branch:
     """One line of a handler run: its counter, its random numbers, and whether it waits."""
 
-    __slots__ = ("blocked", "count", "prefix", "random")
+    __slots__ = ("blocked", "count", "joint", "prefix", "random")
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, joint: Joint | None = None) -> None:
         self.prefix = prefix
+        self.joint = joint
         self.count = 0
         self.blocked = False
         self.random: random.Random | None = None
@@ -84,13 +103,19 @@ class Branches:
         """For the body of the ``with``, the running branch waits for ``wait``, or (None) for its own branches."""
         return nullcontext() if self.pause is None else self.pause(wait)
 
-    def start(self, path: str, index: int, work: Awaitable[T]) -> "asyncio.Task[T]":
-        """Run ``work`` as branch ``index`` of the operation at ``path``."""
+    def joint(self) -> Joint | None:
+        """What the running asyncio task is a branch of; None for the handler's main line and for foreign tasks."""
+        task = asyncio.current_task() if self._tasks else None
+        branch = self._tasks.get(task) if self._tasks and task is not None else None
+        return None if branch is None else branch.joint
+
+    def start(self, joint: Joint, index: int, work: Awaitable[T]) -> "asyncio.Task[T]":
+        """Run ``work`` as branch ``index`` of ``joint``."""
         # A coroutine as it is: one that is wrapped and cancelled before it begins is "never awaited".
         task: asyncio.Task[T] = asyncio.create_task(work if asyncio.iscoroutine(work) else _as_coroutine(work))
         if self._tasks is None:
             self._tasks = {}
-        self._tasks[task] = Branch(f"{path}.{letters(index)}.")
+        self._tasks[task] = Branch(f"{joint.path}.{letters(index)}.", joint)
         task.add_done_callback(self._forget)
         return task
 
@@ -134,7 +159,8 @@ def gather(branches: Branches, work: Sequence[Awaitable[T]]) -> Coroutine[Any, A
 
     async def run() -> list[T]:
         branches.owner()
-        tasks = [branches.start(path, index, each) for index, each in enumerate(work)]
+        joint = Joint(path, len(work))
+        tasks = [branches.start(joint, index, each) for index, each in enumerate(work)]
         if not tasks:
             return []
         try:
@@ -145,6 +171,7 @@ def gather(branches: Branches, work: Sequence[Awaitable[T]]) -> Coroutine[Any, A
                 failed[0].result()
             return [task.result() for task in tasks]
         finally:
+            joint.left = True
             await settle(tasks)
 
     return run()

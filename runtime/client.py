@@ -223,6 +223,23 @@ class Client:
             )
         )
 
+    async def score(
+        self, task: "TaskHandle[Any] | str", name: str, value: float, comment: str = ""
+    ) -> None:
+        """Say what a task's result is worth: kept in the store, shown by ``antiphon trace``, used by ``compare``.
+
+        A later score of the same name replaces it. A task may be scored before it ends, and long after.
+
+        Raises:
+            ConfigurationError: a task id, name, value or comment that cannot be.
+            BusError: it was not stored.
+        """
+        from antiphon.runtime.replay.score import score_of
+        from antiphon.schemas.score import TOPIC
+
+        id = task.id if isinstance(task, TaskHandle) else task
+        await self.publish(TOPIC, score_of(id, name, value, comment, self._host.clock.unix_ns() // 1_000_000))
+
     async def schedule(
         self,
         name: str,

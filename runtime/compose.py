@@ -16,14 +16,19 @@ from antiphon.runtime.delivery.transport import Transport
 from antiphon.runtime.directory import Directory
 from antiphon.runtime.host import Host
 from antiphon.runtime.models.registry import ModelRegistry
+from antiphon.runtime.policies.aside import Aside
 from antiphon.runtime.policies.budget import BudgetInterceptor
 from antiphon.runtime.policies.chain import build
 from antiphon.runtime.policies.deadline import DeadlineInterceptor
 from antiphon.runtime.policies.guard import guard
 from antiphon.runtime.policies.intent import IntentInterceptor
+from antiphon.runtime.policies.interceptor import PolicyInterceptor
 from antiphon.runtime.policies.journal import JournalInterceptor
 from antiphon.runtime.policies.ledger import Ledger
+from antiphon.runtime.policies.live import LivePolicies
+from antiphon.runtime.policies.remedies import remedies_of
 from antiphon.runtime.policies.trace import TraceInterceptor
+from antiphon.runtime.policies.written import Written
 from antiphon.runtime.settings import Settings
 from antiphon.runtime.telemetry.feed import Sink
 from antiphon.runtime.telemetry.hashing import deployment_hash
@@ -69,11 +74,11 @@ async def open_host(
             stack.push_async_callback(bus.close)
         await ensure_streams(bus)
         await check_durable(bus, [subjects.every(kind, settings.tenant) for kind in _DURABLE])
-        telemetry_subject = subjects.telemetry(settings.tenant, node)
+        telemetry_subjects = [subjects.telemetry(settings.tenant, node, n) for n in range(settings.trace_shards)]
         carrier = bus
 
-        async def publish(batch: bytes, message_id: str) -> None:
-            await carrier.streams.append(telemetry_subject, batch, message_id=message_id)
+        async def publish(batch: bytes, message_id: str, shard: int) -> None:
+            await carrier.streams.append(telemetry_subjects[shard], batch, message_id=message_id)
 
         telemetry = disabled()
         if settings.trace > 0:
@@ -84,6 +89,7 @@ async def open_host(
                 environ=os.environ,
                 sample=settings.trace,
                 sinks=sinks,
+                shards=settings.trace_shards,
             )
         stack.push_async_callback(telemetry.close)
         if models is None:
@@ -95,6 +101,17 @@ async def open_host(
         approvals = Approvals(bus, clock, settings.tenant, parking.wake)
         cancel = Canceller(bus, clock, parking, settings.tenant, result_ttl_s=settings.result_ttl_s)
         ledger = Ledger(bus, rng=random.Random(new_id()))
+        policies, written, aside = LivePolicies(), Written(), Aside()
+        stack.push_async_callback(aside.close)
+        remedies = remedies_of(
+            clock=clock,
+            models=models,
+            telemetry=telemetry,
+            written=written,
+            aside=aside,
+            give_up=cancel.signal,
+            rng=random.Random(new_id()),
+        )
         max_body = settings.max_body_mb * 1024 * 1024
         perform = build(
             [
@@ -102,6 +119,7 @@ async def open_host(
                 TraceInterceptor(telemetry, content_hash, node),
                 DeadlineInterceptor(clock),
                 guard,
+                PolicyInterceptor(policies, remedies, written, clock),
                 BudgetInterceptor(ledger, settings.models),
                 IntentInterceptor(clock),
             ],
@@ -130,6 +148,9 @@ async def open_host(
             approvals=approvals,
             cancel=cancel,
             ledger=ledger,
+            policies=policies,
+            apply=settings.apply,
+            trace_shards=settings.trace_shards,
             default_model=settings.default_model,
             result_ttl_s=settings.result_ttl_s,
             replay_window_s=settings.replay_window_s,

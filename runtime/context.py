@@ -13,16 +13,18 @@ from antiphon.runtime.branches import Branches, gather
 from antiphon.runtime.decision import Decision, OnTimeout, decision_of, question
 from antiphon.runtime.delivery.payload import decode, encode
 from antiphon.runtime.durations import seconds
+from antiphon.runtime.each import each
 from antiphon.runtime.errors import ConfigurationError, NotDurable
+from antiphon.runtime.fields import FieldsRead, is_watched
 from antiphon.runtime.group import Group
 from antiphon.runtime.host import Host
 from antiphon.runtime.lineage import Lineage
 from antiphon.runtime.policies.chain import Happened, Operation, OperationKind, Outcome, Scope
 from antiphon.runtime.steps import step_of
 from antiphon.runtime.telemetry import attributes as names
-from antiphon.runtime.tool import Tool
+from antiphon.runtime.tool import Tool, ToolRun
 from antiphon.runtime.tool_approval import approved_tool
-from antiphon.schemas.identity import check_topic, derived_id, new_id
+from antiphon.schemas.identity import Address, check_topic, derived_id, new_id
 from antiphon.schemas.message import Message
 from antiphon.schemas.parking import Wait, WaitKind
 from antiphon.schemas.task import Effect, Progress, Token
@@ -42,6 +44,7 @@ M = TypeVar("M", bound=Message)
 T = TypeVar("T")
 P = ParamSpec("P")
 
+_TYPED = frozenset({OperationKind.ASK, OperationKind.CALL, OperationKind.MODEL, OperationKind.TOOL, OperationKind.RUN})
 SHORT_SLEEP_S = 2.0  # what an ask may sleep: nothing waits longer without being durable
 
 
@@ -53,7 +56,10 @@ class Context:
     Using it from an asyncio task that ``ctx`` did not start raises ForeignTask.
     """
 
-    __slots__ = ("_agent", "_branches", "_emitter", "_host", "_input", "_lineage", "scope", "task_run")
+    __slots__ = (
+        "_address", "_agent", "_branches", "_emitter", "_fields", "_host", "_input", "_lineage", "_shown", "_shown_ns",
+        "scope", "task_run",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -64,13 +70,17 @@ class Context:
         input: bytes = b"",
         emitter: "Emitter | None" = None,
         task_run: "TaskRun | None" = None,
+        address: Address | None = None,
     ) -> None:
         self._host = host
         self._agent = agent
+        self._address = address
         self._input = input
         self._emitter = emitter
         self._branches = Branches()
         self._lineage: Lineage | None = None
+        self._fields: FieldsRead | None = None
+        self._shown = self._shown_ns = 0
         self.scope = scope
         self.task_run = task_run
         if task_run is not None:
@@ -197,13 +207,24 @@ class Context:
         """Run together; the results in order. If one fails the others are cancelled and it is raised."""
         return gather(self._branches, work)
 
-    def group(self, *, quorum: int | None = None, timeout_s: float | None = None) -> Group:
+    def each(self, *work: Awaitable[T]) -> Coroutine[Any, Any, list[T]]:
+        """Steps that need nothing of one another, in order; a policy (``parallelise``) may run them together.
+
+        The results in order, or the error of the first in order that fails; those after it do not begin, or are
+        cancelled.
+        """
+        return each(self._branches, work, self._at_once)
+
+    def group(self, *, quorum: int | None = None, at_least: int | None = None, timeout_s: float | None = None) -> Group:
         """``async with ctx.group(quorum=2) as g: g.call(handler, message); …`` then ``g.outcomes``.
 
         Leaves as soon as ``quorum`` calls succeeded (None: all ended) or ``timeout_s`` passed; the rest is
-        cancelled.
+        cancelled. ``at_least`` declares that so many successes would do: a policy (``quorum``) may have it leave with
+        fewer than otherwise, never with fewer than that.
         """
-        return Group(self, self._branches, quorum=quorum, timeout_s=timeout_s)
+        return Group(
+            self, self._branches, quorum=self._quorum(quorum, at_least), at_least=at_least, timeout_s=timeout_s
+        )
 
     async def emit(self, value: str | BaseModel | Mapping[str, Any]) -> None:
         """Show something before the result: text as Token, anything else as Progress.
@@ -214,6 +235,7 @@ class Context:
         branch = self._branches.owner()
         if self._emitter is None or (self.task_run is not None and self.task_run.is_replaying(branch)):
             return
+        self._count_shown()
         if isinstance(value, str):
             await self._emitter.emit(Token(text=value))
         else:
@@ -223,6 +245,7 @@ class Context:
     async def show(self, text: str) -> None:
         """Show what a model says: it says it once, whatever attempt this is."""
         if self._emitter is not None:
+            self._count_shown()
             await self._emitter.emit(Token(text=text))
 
     def mute(self) -> None:
@@ -266,8 +289,8 @@ class Context:
         body = _json(f"arguments of tool {tool.name}", arguments)
         operation = self.operation(OperationKind.TOOL, tool.name, body, effect=tool.effect)
         key = {tool.KEY: operation.key} if tool.takes_key else {}
-        operation.request = lambda: tool.limited({**arguments, **key})
-        operation.rebind = lambda given: partial(tool.limited, {**tool.validated(given), **key})
+        operation.request = ToolRun(tool, {**arguments, **key})
+        operation.rebind = lambda given: ToolRun(tool, {**tool.validated(given), **key})
         operation.unkeyed = tool.effect is Effect.WRITE and not tool.takes_key
         operation.restore = tool.restore
         operation.attributes[names.GENAI_OPERATION] = "execute_tool"
@@ -275,6 +298,10 @@ class Context:
         operation.attributes[names.DETERMINISTIC] = tool.effect is Effect.PURE
         if tool.ttl_s is not None:
             operation.attributes[names.TOOL_TTL_S] = tool.ttl_s
+        if tool.timeout_s is not None:
+            operation.attributes[names.TIMEOUT_S] = tool.timeout_s
+        if tool.batch is not None:
+            operation.attributes[names.TOOL_BATCH] = True
         return operation
 
     def run(
@@ -383,7 +410,7 @@ class Context:
         timeout_s: float | None,
         version: str = "",
     ) -> Coroutine[Any, Any, Out]:
-        operation = self.operation(kind, str(handler.address), encode(message), request=handler)
+        operation = self.operation(kind, str(handler.address), encode(message), effect=handler.effect, request=handler)
         operation.version = version
         if timeout_s is not None:
             end_s = self.clock_s() + timeout_s if kind is OperationKind.ASK else self.end_s(operation.path, timeout_s)
@@ -442,6 +469,8 @@ class Context:
             causes = self._lineage.causes(body) if self._lineage is not None else []
             if causes is not None:
                 operation.attributes[names.CAUSES] = causes
+            if self._fields is not None:
+                self._fields.sent(body)
         return operation
 
     def perform(self, operation: Operation) -> Coroutine[Any, Any, Outcome]:
@@ -455,6 +484,7 @@ class Context:
 
     async def performed(self, operation: Operation) -> Outcome:
         """Send an operation through the chain and remember its result for lineage."""
+        operation.joint = self._branches.joint()
         outcome = await self._host.perform(operation)
         self.learn(operation, outcome.body)
         return outcome
@@ -465,7 +495,56 @@ class Context:
         if span and body:
             if self._lineage is None:
                 self._lineage = Lineage(self._input)
+                self._fields = FieldsRead() if is_watched(self.scope.run) else None
             self._lineage.record(span, body)
+            if self._fields is not None and operation.kind in _TYPED:
+                # of a model's answer, what it says is the reply
+                reply = json.loads(body)["text"].encode() if operation.kind is OperationKind.MODEL else body
+                self._fields.given(span, reply)
+
+    def evidence(self, result: bytes) -> dict[str, Any]:
+        """What is known at the handler's end, for its span; ``result`` empty: it has none."""
+        found: dict[str, Any] = {}
+        if self._shown:
+            found[names.EMIT_FIRST_NS], found[names.EMIT_COUNT] = self._shown_ns, self._shown
+        if self._lineage is not None and result:
+            causes = self._lineage.causes(result)
+            if causes is not None:
+                found[names.RESULT_CAUSES] = causes
+        if self._fields is not None and result:
+            self._fields.sent(result)
+            read = self._fields.found()
+            if read:
+                found[names.FIELDS_READ] = read
+        return found
+
+    def _at_once(self) -> int:
+        """How many steps of ``each`` run at a time."""
+        if self._address is None or not self._host.policies.table.policies:
+            return 1
+        from antiphon.runtime.policies.handlers import steps_at_once
+
+        return steps_at_once(self._host, self._address, self.scope.run)
+
+    def _quorum(self, declared: int | None, at_least: int | None) -> int | None:
+        """After how many successes a group goes on; None: when all have ended."""
+        if at_least is None:
+            return declared
+        if at_least < 1 or (declared is not None and at_least > declared):
+            limit = "1 or more" if declared is None else f"1 to {declared}, its quorum"
+            raise ValueError(f"at_least is {at_least}, expected {limit}")
+        if self._address is None or not self._host.policies.table.policies:
+            return declared
+        from antiphon.runtime.policies.handlers import successes_needed
+
+        needed = successes_needed(self._host, self._address, self.scope.run)
+        if needed is None:
+            return declared
+        return max(at_least, needed if declared is None else min(needed, declared))
+
+    def _count_shown(self) -> None:
+        self._shown_ns = self._shown_ns or self._host.clock.unix_ns()
+        self._shown += 1
 
     async def _value(self, operation: Operation) -> Any:
         return (await self.perform(operation)).value

@@ -39,6 +39,7 @@ AntiphonError
 │   └── ToolRejected          the person who was asked said no
 ├── StepsExceeded             a loop of model and tools came to no answer in its steps
 ├── Refused                   a guard did not let something through
+├── Unanswerable              a question about recorded runs that they cannot answer
 ├── UnknownTask               no trace of a task with that id
 ├── UnknownLetter             no dead letter of that number, or it was settled before
 ├── UnknownApproval           no approval with that id
@@ -256,6 +257,10 @@ class StepsExceeded(AntiphonError):
 
 class Refused(AntiphonError):
     """A guard did not let something through; ``details`` have ``guard``, ``stage``, ``target`` and ``reason``."""
+
+
+class Unanswerable(AntiphonError):
+    """A question about recorded runs that they cannot answer: they lack what it asks about, or are too damaged."""
 
 
 class UnknownTask(AntiphonError):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from antiphon.runtime.branches import Branches, letters, settle
+from antiphon.runtime.branches import Branches, Joint, letters, settle
 from antiphon.schemas.parking import Wait, WaitKind
 
 if TYPE_CHECKING:
@@ -41,13 +41,22 @@ class Group:
     up, so that another attempt leaves it alike.
     """
 
-    def __init__(self, ctx: "Context", branches: Branches, *, quorum: int | None, timeout_s: float | None) -> None:
+    def __init__(
+        self,
+        ctx: "Context",
+        branches: Branches,
+        *,
+        quorum: int | None,
+        at_least: int | None = None,
+        timeout_s: float | None,
+    ) -> None:
         if quorum is not None and quorum < 1:
             raise ValueError(f"quorum is {quorum}, expected 1 or more")
         self._ctx = ctx
         self._branches = branches
         self._quorum = quorum
         self._path = branches.next_path()
+        self._joint = Joint(self._path, quorum or 0, at_least)
         self._run = ctx.task_run
         self._end_s = None if timeout_s is None else ctx.end_s(self._path, timeout_s)
         self._ended = self._run.left(self._path) if self._run is not None else None
@@ -65,12 +74,14 @@ class Group:
     def start(self, work: Awaitable[Any]) -> None:
         """Add anything else that ``ctx`` offers."""
         index = len(self._members)
+        if self._quorum is None:
+            self._joint.needed = index + 1
         if self._ended is not None and index not in self._ended:  # an earlier attempt did not wait for it
             if inspect.iscoroutine(work):
                 work.close()
             self._members.append(None)
             return
-        self._members.append(self._branches.start(self._path, index, work))
+        self._members.append(self._branches.start(self._joint, index, work))
 
     @property
     def values(self) -> list[Any]:
@@ -90,6 +101,7 @@ class Group:
                 async with self._branches.idle(self._wait()):
                     await self._until_enough(started)
         finally:
+            self._joint.left = True
             before = set(self._run.children) if self._run is not None else set()
             await settle([member for member in started if not member.done()])
             self.outcomes = [self._outcome(index, member) for index, member in enumerate(self._members)]

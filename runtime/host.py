@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from antiphon.runtime.directory import Directory
     from antiphon.runtime.models.registry import ModelRegistry
     from antiphon.runtime.policies.ledger import Ledger
+    from antiphon.runtime.policies.live import LivePolicies
     from antiphon.runtime.telemetry.hashing import ContentHash
     from antiphon.runtime.telemetry.setup import Telemetry
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 class Host:
     """A node's or client's facilities. ``perform`` is the interceptor chain down to the transport.
 
-    ``result_ttl_s``, ``replay_window_s`` and ``max_body`` (bytes) are those of the settings.
+    ``apply``, ``trace_shards``, ``result_ttl_s``, ``replay_window_s`` and ``max_body`` (bytes) are those of the settings.
     """
 
     node: str
@@ -38,6 +39,9 @@ class Host:
     approvals: "Approvals"
     cancel: "Canceller"
     ledger: "Ledger"
+    policies: "LivePolicies"
+    apply: str
+    trace_shards: int
     default_model: str
     result_ttl_s: float
     replay_window_s: float

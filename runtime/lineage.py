@@ -74,10 +74,11 @@ class Lineage:
 
 def texts(body: bytes) -> Iterator[str]:
     """The text values of a JSON document; keys and numbers are not content that flows."""
-    return _leaves(msgspec.json.decode(body)) if body else iter(())
+    return leaves(msgspec.json.decode(body)) if body else iter(())
 
 
-def _leaves(value: Any) -> Iterator[str]:
+def leaves(value: Any) -> Iterator[str]:
+    """The texts in a value that came of JSON."""
     if isinstance(value, str):
         yield value
         return
@@ -87,7 +88,7 @@ def _leaves(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         children = value
     for child in children:
-        yield from _leaves(child)
+        yield from leaves(child)
 
 
 def _grams(text: str) -> list[str]:

@@ -252,7 +252,7 @@ class _Process:
                 open_host(self._settings, node=self.name, bus=bus, models=registry, clock=self._clock, sinks=sinks)
             )
             if self.name != CLIENT:
-                self._node = Node(host, self._system.agents, drain_s=self._drain_s)
+                self._node = Node(host, self._system.agents, policies=self._system.policies, drain_s=self._drain_s)
                 await self._node.__aenter__()
             self._stack = stack.pop_all()
         return host

@@ -30,10 +30,13 @@ from antiphon.runtime.errors import BusError, NodeStopping
 from antiphon.runtime.host import Host
 from antiphon.runtime.patterns.schedule_book import ScheduleBook
 from antiphon.runtime.patterns.schedules import Schedules
+from antiphon.runtime.policies.book import PolicyBook
+from antiphon.runtime.policies.concurrency import SlotKeeper
 from antiphon.runtime.version import VERSION
 from antiphon.schemas import subjects
 from antiphon.schemas.identity import new_id
 from antiphon.schemas.node import NodeCard
+from antiphon.schemas.policy import Policy
 
 DRAIN_S = 10.0  # how long running handlers may take to end by themselves
 
@@ -44,7 +47,8 @@ class Node:
     """Agents on one Host. ``async with Node(host, agents)`` serves; leaving it drains.
 
     Draining stops taking work, lets running handlers end for ``drain_s``, hands the rest back to other nodes,
-    answers everyone who waits, and withdraws from the directory.
+    answers everyone who waits, and withdraws from the directory. ``policies`` are in force here until stored ones of
+    their ids say otherwise.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Node:
         kind: str = "node",
         address: str = "",
         models: Sequence[str] = (),
+        policies: Sequence[Policy] = (),
         drain_s: float = DRAIN_S,
     ) -> None:
         self._host = host
@@ -68,6 +73,8 @@ class Node:
         self._services: list[Services] = []
         self._background: list[asyncio.Task[None]] = []
         self._control: Subscription | None = None
+        self._policies = policies
+        self._keeper = SlotKeeper(host.policies, host.clock)
         self._streams = StreamBuffers(host.bus, host.clock, host.tenant)
         self._backends = AsyncExitStack()  # of the agents' tools
         self._alarms = Alarms(host.bus, host.parking, host.clock, host.tenant)
@@ -106,6 +113,7 @@ class Node:
                 await self._backends.enter_async_context(backend.opened(host))
         await self._streams.start()
         await self._alarms.start()
+        await self._follow_policies()
         control = subjects.every(subjects.Kind.CONTROL, host.tenant).replace(">", "task.*")
         self._control = await host.bus.subscribe(control, self._on_control)
         for agent in self._agents:
@@ -114,9 +122,19 @@ class Node:
         await self._keep_house()
         log.info("node_started", node=host.node, agents=list(self.card.agents))
 
+    async def _follow_policies(self) -> None:
+        host = self._host
+        host.policies.agents = frozenset(agent.name for agent in self._agents)
+        host.policies.give(self._policies)
+        book = await PolicyBook.open(host.bus, host.directory, host.clock, host.tenant)
+        await host.policies.load(book)  # before the first operation
+        for chore in (host.policies.follow(book), self._keeper.run()):
+            self._background.append(asyncio.create_task(chore))
+
     async def _host_agent(self, agent: Agent) -> None:
         host = self._host
         slots = Slots(agent.name, agent.slots, agent.mailbox)
+        self._keeper.keep(slots)
         executor = Executor(host, agent, slots, self._running)
         rng = random.Random(new_id())
         await host.directory.register(agent.card())
@@ -135,8 +153,8 @@ class Node:
             forward = events.EventForwarder(host, agent, subscriber)
             desk = Slots(agent.name, events.FORWARDING, 0)
             await self._pull(Worker(host.bus, events.consumer_spec(host, agent, subscriber), desk, forward))
-        for index, tap in enumerate(agent.taps):
-            runner = TapRunner(host, agent.name, index, tap)
+        for tap in agent.taps:
+            runner = TapRunner(host, agent.name, tap)
             self._taps.append(runner)
             await runner.start()
         info = ServiceInfo(

@@ -81,6 +81,13 @@ class Settings(Value):
         description="http(s)://HOST:PORT: the Qdrant server with the libraries of knowledge agents; without it, files",
     )
     knowledge_token: SecretStr | None = Field(default=None, description="text: the key of that server")
+    trace_shards: int = Field(
+        default=1, ge=1, le=64, description="a whole number from 1 to 64: parts of the traces that replicas share out"
+    )
+    apply: Literal["suggest", "canary", "on"] = Field(
+        default="suggest",
+        description="suggest, canary or on: how far the logging agent may take proven remedies by itself",
+    )
     default_model: ModelName = Field(
         default=BUILT_IN_MODEL, description="a name of a-z, 0-9, _ and -: the model of agents that name none"
     )

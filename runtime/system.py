@@ -9,6 +9,7 @@ from antiphon.runtime.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from antiphon.schemas.catalogue import Catalogue
+    from antiphon.schemas.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,14 +17,18 @@ class System:
     """Agents under one name; what ``antiphon run module:system`` starts on a node.
 
     ``models`` gives model settings by name, as in the settings file; the settings file wins where both name one.
+    ``policies`` are in force on the nodes of this system; a stored one of the same id wins.
 
     Raises:
-        ConfigurationError: no agents, two of one name, or two message types with one wire identity.
+        ConfigurationError: no agents, two of one name, two message types with one wire identity, or policies that
+            cannot be, or that contradict each other.
+        UnknownAgent, UnknownHandler: a policy is about what the system does not have.
     """
 
     name: str
     agents: Sequence[Agent]
     models: Mapping[str, str] = field(default_factory=dict[str, str])
+    policies: "Sequence[Policy]" = ()
 
     def __post_init__(self) -> None:
         if not self.agents:
@@ -33,6 +38,10 @@ class System:
         if twice:
             raise ConfigurationError(f"system {self.name!r} has two agents called {twice[0]!r}: rename one")
         self.catalogue()
+        if self.policies:
+            from antiphon.runtime.policies.targets import check_given
+
+            check_given(self.policies, [agent.card() for agent in self.agents])
 
     def catalogue(self) -> "Catalogue":
         """The message types of the agents' handlers and events."""

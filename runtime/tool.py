@@ -2,12 +2,12 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar
 
 from antiphon.runtime.durations import seconds
-from antiphon.runtime.errors import ConfigurationError, ToolTimeout
+from antiphon.runtime.errors import ConfigurationError, InvalidResult, ToolTimeout
 from antiphon.runtime.steps import restorer
 from antiphon.runtime.tool_schema import FunctionSchema, JsonSchema, ToolSchema
 from antiphon.schemas.identity import InvalidName, check_name
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from antiphon.runtime.host import Host
 
 P = ParamSpec("P")
+T = TypeVar("T")
 R = TypeVar("R", covariant=True)  # a tool that returns a list is one that returns an iterable
+Batch = Callable[[list[dict[str, Any]]], Awaitable[Sequence[Any]]]
 
 
 class Backend(Protocol):
@@ -35,13 +37,14 @@ class Tool(Generic[P, R]):
     ``effect`` decides what may ever be cached, coalesced or speculated; ``ttl_s`` says how long a result stays good
     (None: no promise). A run that lasts longer than ``timeout_s`` is stopped. ``approve``: a person is asked first,
     anybody (True) or the one it names. ``takes_key``: it is given the operation's idempotency key, as a parameter
-    that models do not see.
+    that models do not see. ``batch`` does several calls at once; see ``tool``.
     """
 
     __slots__ = (
         "_signature",
         "approve",
         "backend",
+        "batch",
         "description",
         "effect",
         "function",
@@ -66,8 +69,9 @@ class Tool(Generic[P, R]):
         ttl_s: float | None,
         timeout_s: float | None,
         approve: bool | str,
+        batch: Batch | None = None,
     ) -> None:
-        """Raises ConfigurationError for a name that no span or model can carry."""
+        """Raises ConfigurationError for a name that no span or model can carry, and for a write with ``batch``."""
         try:
             self.name = check_name("tool", name)
         except InvalidName as error:
@@ -79,6 +83,9 @@ class Tool(Generic[P, R]):
         self.ttl_s = ttl_s
         self.timeout_s = timeout_s
         self.approve = approve
+        if batch is not None and effect is Effect.WRITE:
+            raise ConfigurationError(f"tool {name!r} writes and has batch=: calls that write are never made into one")
+        self.batch = batch
         self.backend: Backend | None = None
         self._signature = inspect.signature(function)
         self.takes_key = self.KEY in self._signature.parameters
@@ -152,10 +159,31 @@ class Tool(Generic[P, R]):
             ToolTimeout: it took longer.
             Exception: whatever it raised.
         """
+        return await self._in_time(self.function(**arguments))  # type: ignore[call-arg]  # by name, whatever P is
+
+    async def together(self, calls: list[dict[str, Any]]) -> list[Any]:
+        """Several calls as one, for as long as one may take: what ``batch`` returned, in the order of the calls.
+
+        Raises:
+            InvalidResult: it returned something else than one result for each.
+            ToolTimeout: it took longer.
+            Exception: whatever it raised.
+        """
+        assert self.batch is not None  # whoever calls this has looked
+        found: object = await self._in_time(self.batch(calls))
+        if not isinstance(found, list | tuple) or len(found) != len(calls):
+            what = f"{len(found)} results" if isinstance(found, list | tuple) else f"a {type(found).__name__}"
+            raise InvalidResult(
+                f"batch= of tool {self.name!r} returned {what} for {len(calls)} calls: expected a list with one result "
+                "for each, in their order"
+            )
+        return list(found)
+
+    async def _in_time(self, work: Awaitable[T]) -> T:
         limit = asyncio.timeout(self.timeout_s)
         try:
             async with limit:
-                return await self.function(**arguments)  # type: ignore[call-arg]  # by name, whatever P is
+                return await work
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -167,12 +195,27 @@ class Tool(Generic[P, R]):
             ) from None
 
 
+class ToolRun:
+    """One run of a tool that is about to be: what an operation asks for."""
+
+    __slots__ = ("arguments", "tool")
+
+    def __init__(self, tool: Tool[..., Any], arguments: dict[str, Any]) -> None:
+        self.tool = tool
+        self.arguments = arguments
+
+    def __call__(self) -> Awaitable[Any]:
+        """Run it. Raises as ``Tool.limited``."""
+        return self.tool.limited(self.arguments)
+
+
 def tool(
     *,
     effect: str = Effect.WRITE,
     ttl: str | float | None = None,
     timeout: str | float | None = None,
     approve: bool | str = False,
+    batch: Batch | None = None,
 ) -> Callable[[Callable[P, Awaitable[R]]], Tool[P, R]]:
     """Decorator: an async function becomes a tool.
 
@@ -183,10 +226,14 @@ def tool(
         ttl: how long a result stays good: seconds, or ``"500ms"``, ``"30s"``, ``"10m"``, ``"2h"``, ``"1d"``.
         timeout: how long a run may take, likewise; then it is stopped and raises ToolTimeout.
         approve: True or whom (``"role:ops"``): a person sees the arguments first, may edit them, and decides.
+        batch: an async function that does several calls at once: given the arguments of each by name, as a list, it
+            returns their results in that order, an exception in place of a result where one call alone failed. Not
+            for writes. It is used where a policy says so.
 
     Raises:
-        ConfigurationError: an unknown effect, an unreadable ttl or timeout, a function that is not async, or
-            parameters that a model cannot give: without a hint, not by name, or of a type that JSON cannot carry.
+        ConfigurationError: an unknown effect, an unreadable ttl or timeout, a function that is not async, batch of
+            a tool that writes, or parameters that a model cannot give: without a hint, not by name, or of a type that
+            JSON cannot carry.
     """
     ttl_s = None if ttl is None else seconds("ttl", ttl)
     timeout_s = None if timeout is None else seconds("timeout", timeout)
@@ -195,6 +242,8 @@ def tool(
     def decorate(function: Callable[P, Awaitable[R]]) -> Tool[P, R]:
         if not inspect.iscoroutinefunction(function):
             raise ConfigurationError(f"tool {function.__name__!r} is not async: write async def {function.__name__}")
+        if batch is not None and not inspect.iscoroutinefunction(batch):
+            raise ConfigurationError(f"batch= of tool {function.__name__!r} is not async: give it an async function")
         schema = FunctionSchema(function, hidden=Tool.KEY)
         return Tool(
             function.__name__,
@@ -205,16 +254,22 @@ def tool(
             ttl_s=ttl_s,
             timeout_s=timeout_s,
             approve=approve,
+            batch=batch,
         )
 
     return decorate
 
 
-def _effect(effect: str, ttl_s: float | None) -> Effect:
+def effect_of(effect: str) -> Effect:
+    """``pure``, ``read`` or ``write``. Raises ConfigurationError for anything else."""
     try:
-        found = Effect(effect)
+        return Effect(effect)
     except ValueError:
         raise ConfigurationError(f"effect is {effect!r}, expected pure, read or write") from None
+
+
+def _effect(effect: str, ttl_s: float | None) -> Effect:
+    found = effect_of(effect)
     if ttl_s is not None and found is Effect.WRITE:
         raise ConfigurationError("a tool that writes has no ttl: its result must not be reused")
     return found

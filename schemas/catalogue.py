@@ -7,6 +7,7 @@ from pydantic import TypeAdapter
 
 from antiphon.schemas.approval import Approval, ToolProposal
 from antiphon.schemas.finding import Finding
+from antiphon.schemas.finding_request import ApplyFinding, DismissFinding
 from antiphon.schemas.inference import (
     Accepted,
     Capabilities,
@@ -24,6 +25,7 @@ from antiphon.schemas.message import Message
 from antiphon.schemas.node import AgentCard, NodeCard
 from antiphon.schemas.parking import ParkedTask
 from antiphon.schemas.policy import Policy
+from antiphon.schemas.score import Score
 from antiphon.schemas.task import DeadLetter, ResumeStream, StreamBatch, TaskResult
 from antiphon.schemas.telemetry import TelemetryBatch
 
@@ -34,7 +36,10 @@ BUILT_IN: tuple[type[Message], ...] = (
     ResumeStream,
     Approval,
     ToolProposal,
+    ApplyFinding,
+    DismissFinding,
     ParkedTask,
+    Score,
     GenerateRequest,
     Accepted,
     ChunkBatch,

@@ -21,6 +21,7 @@ class FindingState(StrEnum):
     OPEN = "open"  # supported and estimated by replay
     SHADOW = "shadow"  # its remedy is computed beside the old way, and results are compared
     CANARY = "canary"  # its remedy serves a share of the runs
+    APPLIED = "applied"  # a person let its remedy serve all: nothing was measured
     VERIFIED = "verified"  # the saving was measured; its remedy serves all
     REFUTED = "refuted"  # measured, and taken back: no saving, other results, or a guardrail
     DISMISSED = "dismissed"  # a person said no
@@ -60,17 +61,22 @@ class QualityRisk(StrEnum):
 
 
 class Realised(Value):
-    """What was measured with the remedy on and off. ``runs``: treated and control."""
+    """What was measured with the remedy on and off. ``runs``: treated and control; ``failed``: how many of them did.
+
+    Means are over the runs that did not fail.
+    """
 
     saving: Saving
     runs: tuple[int, int]
+    failed: tuple[int, int] = (0, 0)
     prediction_error: float | None = None  # (predicted - realised) / realised, of mean latency or else tokens
 
 
 class Finding(Message):
     """One pattern in one cohort. ``id`` is its fingerprint: a later message with the same id replaces it.
 
-    Evidence ids are hexadecimal. ``support`` of ``required`` runs (or calls: ``support_unit``).
+    Evidence ids are hexadecimal. ``support`` of ``required`` runs (or calls: ``support_unit``). ``factor``: what
+    earlier measurements of the pattern have taught; replay said ``saving / factor``.
     """
 
     id: str
@@ -87,6 +93,7 @@ class Finding(Message):
     evidence_spans: tuple[str, ...] = ()
     prevalence: float | None = None  # share of the cohort's runs that show it
     saving: Saving | None = None
+    factor: float = 1.0
     assumptions: tuple[str, ...] = ()
     remedy: Remedy
     quality_risk: QualityRisk = QualityRisk.NONE

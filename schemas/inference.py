@@ -166,6 +166,17 @@ class Pool(Value):
     active: int = Field(ge=1)
 
 
+class Pages(Value):
+    """The instance's KV cache in pages: in use and in all when a call ended, and how many the call found computed.
+
+    ``hits`` is None where the instance cannot say it of one call.
+    """
+
+    used: int = Field(ge=0)
+    total: int = Field(ge=0)
+    hits: int | None = Field(default=None, ge=0)
+
+
 class FinishReason(StrEnum):
     """Why generation ended."""
 
@@ -207,7 +218,7 @@ class ToolCallChunk(Value):
 class Finish(Value):
     """The last chunk, exactly once. ``prompt_blocks``: rolling hashes of the prompt, 256 tokens a block.
 
-    ``pool`` is None where the instance cannot say what served the call.
+    ``pool`` and ``pages`` are None where the instance cannot say what served the call.
     """
 
     kind: Literal["finish"] = "finish"
@@ -217,6 +228,7 @@ class Finish(Value):
     model: str = ""
     prompt_blocks: tuple[str, ...] = ()
     pool: Pool | None = None
+    pages: Pages | None = None
 
 
 Chunk = Annotated[TextChunk | ToolCallChunk | Finish, Field(discriminator="kind")]
@@ -241,10 +253,12 @@ class EmbedRequest(Message):
 
 
 class Embeddings(Message):
-    """One vector a text, in order."""
+    """One vector a text, in order. ``pool``: None where the instance cannot say what served the call."""
 
     vectors: tuple[tuple[float, ...], ...]
     usage: Usage
+    timing: Timing = Timing()
+    pool: Pool | None = None
 
 
 class Capabilities(Message):

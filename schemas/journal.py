@@ -51,12 +51,30 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """What a finished task was given and what came of it: with the entries, all that replaying it takes.
+
+    ``headers`` and ``body`` are those of its message; a large body is the blob that the headers name. ``value`` is the
+    reply's JSON, ``digest`` names the blob that holds a large one; ``error`` is an ErrorInfo's JSON.
+    """
+
+    headers: dict[str, str]
+    body: bytes
+    value: bytes = b""
+    digest: str = ""
+    error: bytes = b""
+    started_unix_ms: int = 0
+    ended_unix_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JournalBatch:
     """One append. ``version`` is that of the agent's code; ``origin`` the sequence of the TASKS message whose lease
     the writer held: a message that finds another one's journal is a duplicate. ``shown`` counts what the task had
     emitted by then.
 
-    ``state`` is set on the last batch of a finished task: it replaces all others and holds the whole journal.
+    ``state`` is set on the last batch of a finished task: it replaces all others and holds the whole journal, and
+    ``ended`` where the worker that finished it wrote it.
     """
 
     task: str
@@ -69,3 +87,4 @@ class JournalBatch:
     entries: tuple[Entry, ...]
     shown: int = 0
     state: str = ""
+    ended: Ended | None = None

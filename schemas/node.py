@@ -3,6 +3,7 @@
 from typing import Any
 
 from antiphon.schemas.message import Message, Value
+from antiphon.schemas.task import Effect
 
 
 class TypeCard(Value):
@@ -21,6 +22,15 @@ class HandlerCard(Value):
     input: TypeCard
     output: TypeCard
     keyed: bool = False  # its messages run in order of their keys: durable work only
+    effect: Effect = Effect.WRITE  # of a message, with all that it causes, as its author says
+
+
+class ToolCard(Value):
+    """One tool: its effect class, and how long a result stays good (None: no promise)."""
+
+    name: str
+    effect: Effect
+    ttl_s: float | None = None
 
 
 class AgentCard(Message):
@@ -33,6 +43,7 @@ class AgentCard(Message):
     topics: tuple[str, ...] = ()
     model: str | None = None
     slots: int
+    tools: tuple[ToolCard, ...] = ()
 
 
 class NodeCard(Message):

@@ -207,6 +207,17 @@ def parse_model(subject: str) -> str:
     return _parse(subject, Kind.MODEL, 1).rest[0]
 
 
+def replica(tenant: str, name: str, node: str) -> str:
+    """Inference requests to the instance of a model that one node serves."""
+    return _build(tenant, Kind.MODEL, check_name("model", name), check_name("node", node))
+
+
+def parse_replica(subject: str) -> tuple[str, str]:
+    """(model, node). Raises SubjectError."""
+    name, node = _parse(subject, Kind.MODEL, 2).rest
+    return name, node
+
+
 def control(tenant: str, target: str, id: str) -> str:
     """Signals to an agent, node or model about one task, request or lease."""
     return _build(tenant, Kind.CONTROL, check_name("control target", target), check_task(id))
@@ -218,14 +229,22 @@ def parse_control(subject: str) -> tuple[str, str]:
     return target, id
 
 
-def telemetry(tenant: str, node: str) -> str:
-    """Span and log batches of one node."""
-    return _build(tenant, Kind.TELEMETRY, check_name("node", node))
+def telemetry(tenant: str, node: str, shard: int = 0) -> str:
+    """Span and log batches of one node. ``shard``: of all traces, those that are read together."""
+    return _build(tenant, Kind.TELEMETRY, check_name("node", node), *([f"s{shard}"] if shard else []))
+
+
+def telemetry_shard(tenant: str, shard: int) -> str:
+    """Filter for the batches of one shard, of all nodes."""
+    return _build(tenant, Kind.TELEMETRY, "*", *([f"s{shard}"] if shard else []))
 
 
 def parse_telemetry(subject: str) -> str:
     """The node. Raises SubjectError."""
-    return _parse(subject, Kind.TELEMETRY, 1).rest[0]
+    rest = _parse(subject, Kind.TELEMETRY, None).rest
+    if len(rest) > 2:
+        raise SubjectError(f"subject {subject!r}: expected a node and perhaps a shard")
+    return rest[0]
 
 
 def finding(tenant: str, pattern: str) -> str:
@@ -272,6 +291,11 @@ def parse_session(subject: str) -> tuple[str, str]:
 def every(kind: Kind, tenant: str | None = None) -> str:
     """Wildcard over everything of one kind, of one tenant or of all (None)."""
     return f"{ROOT}.{'*' if tenant is None else check_name('tenant', tenant)}.{kind.value}.>"
+
+
+def every_event(topic: str) -> str:
+    """The events of one topic, of all tenants."""
+    return f"{ROOT}.*.{Kind.EVENT.value}.{check_topic(topic)}"
 
 
 @lru_cache(maxsize=32)

@@ -4,6 +4,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from antiphon.runtime.telemetry import attributes as attr
+from antiphon.runtime.telemetry.foreign_trace import joined
 from antiphon.runtime.whatif import facts
 from antiphon.runtime.whatif.trace import Trace, build
 from antiphon.schemas.telemetry import SpanRecord
@@ -111,7 +112,7 @@ class TraceAssembler:
                 and not trace.complete
                 and trace.began_ns < partial_since_ns + self._limits.running_ns
             )
-            built = None if trace.overfull or cut else build(list(trace.spans.values()))
+            built = None if trace.overfull or cut else build(joined(list(trace.spans.values())))
             if built is None:
                 self.evicted += 1
             else:

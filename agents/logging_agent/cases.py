@@ -2,12 +2,14 @@
 
 import random
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from antiphon.agents.logging_agent.cohorts import Cohort
-from antiphon.runtime.whatif.estimate import estimate, mean
-from antiphon.schemas.finding import Finding, FindingState, Grade, Remedy, Saving
+from antiphon.agents.logging_agent.cohorts import KEEP_RUNS, Cohort
+from antiphon.agents.logging_agent.detectors.base import Saved
+from antiphon.runtime.policies.kinds import possible
+from antiphon.runtime.whatif.estimate import estimate, estimate_p95, mean
+from antiphon.schemas.finding import Finding, FindingState, Grade, QualityRisk, Remedy, Saving
 from antiphon.schemas.identity import derived_id
 
 MIN_LATENCY_SHARE = 0.05
@@ -15,9 +17,11 @@ MIN_LATENCY_S = 0.050
 MIN_COST_SHARE = 0.01
 REQUIRED_RUNS = 5
 
-CHANGE = 0.10  # of a saving; less is not told again, so no new interval is drawn for it
+JOIN_AGAIN = 1.1  # times the support of the last joint replay, which takes some 50 ms
 
-KEEP_RUNS = 64  # estimates rest on the newest of them
+AGAIN = 1.25  # times the support that was told last: told again, whatever it says
+CHANGE = 0.05  # of a saving; less is not told again, so no new interval is drawn for it
+
 KEEP_TRACES = 5  # as evidence, each with up to KEEP_SPANS spans
 KEEP_SPANS = 8
 KEEP_CASES = 256  # per detector; the one seen longest ago is forgotten
@@ -30,16 +34,18 @@ class Gain:
     latency_s: tuple[float, float] | None = None
     tokens: float | None = None
     model_s: float | None = None
+    usd: float | None = None
 
 
 Points = tuple[float | None, ...]
 
 
 def points(saving: Saving | None) -> Points:
-    """The points of a saving: latency, tokens, model time."""
+    """The points of a saving: mean latency, tokens, model time, money."""
     if saving is None:
-        return (None, None, None)
-    return tuple(None if part is None else part.point for part in (saving.latency_s, saving.tokens, saving.model_s))
+        return (None,) * 4
+    parts = (saving.latency_s, saving.tokens, saving.model_s, saving.usd)
+    return tuple(None if part is None else part.point for part in parts)
 
 
 def points_differ(before: Points, now: Points) -> bool:
@@ -64,6 +70,7 @@ class Case:
     first_ns: int = 0
     last_ns: int = 0
     drawn: tuple[int, Saving] | None = None  # the last saving, and the support it was drawn at
+    joined: tuple[int, dict[str, tuple[float, float]]] = (0, {})  # savings in joint replay, and the support then
 
     def witness(self, trace_id: str, spans: Iterable[str], at_ns: int) -> None:
         """Spans of a trace that show the pattern."""
@@ -83,6 +90,14 @@ class Case:
             self.gains.popitem(last=False)
         return new
 
+    def renew(self, gains: Iterable[tuple[str, Gain]], of_runs: int) -> None:
+        """What a window says now, in place of what it said before: of ``of_runs`` of the cohort, what these save."""
+        self.gains.clear()
+        for run, gain in gains:
+            self.gain(run, gain)
+        self.support = self.runs = len(self.gains)
+        self.of_runs = of_runs
+
     @property
     def prevalence(self) -> float:
         """Share of the cohort's runs that show it."""
@@ -99,16 +114,20 @@ class Case:
         required: int = REQUIRED_RUNS,
         unit: str = "runs",
         assumptions: tuple[str, ...] = (),
+        quality_risk: QualityRisk = QualityRisk.NONE,
     ) -> Finding | None:
         """The case as a finding: a candidate without a saving below ``required``; None where the effect is small.
 
+        A proposal that no policy can carry out, such as a cache for an agent's answers, is left out: advice stays.
         The effect counts over the whole cohort, runs without the pattern included: at least 5 % of its latency and
-        50 ms, or 1 % of its tokens or model time.
+        50 ms, or 1 % of its tokens, model time or money.
         """
         saving = self._saving(rng)
         if not self._matters(saving):
             return None
         supported = self.support >= required
+        if remedy.proposal is not None and not possible(remedy.proposal):
+            remedy = Remedy(text=remedy.text)
         return Finding(
             id=derived_id("finding", pattern, self.cohort.key, self.subject),
             pattern=pattern,
@@ -126,27 +145,74 @@ class Case:
             saving=saving if supported else None,
             assumptions=assumptions,
             remedy=remedy,
+            quality_risk=quality_risk,
             first_seen_unix_ms=self.first_ns // 1_000_000,
             last_seen_unix_ms=self.last_ns // 1_000_000,
         )
 
     def _saving(self, rng: random.Random) -> Saving:
-        """The gains as a saving; the last one while its points still hold and the support has not doubled."""
-        latency = [g.latency_s for g in self.gains.values() if g.latency_s is not None]
-        tokens = [(g.tokens, g.tokens) for g in self.gains.values() if g.tokens is not None]
-        model = [(g.model_s, g.model_s) for g in self.gains.values() if g.model_s is not None]
+        """The gains as a saving; the last one while its points still hold and the support is much the same.
+
+        Means are over the runs that show the pattern. The 95th percentile is the cohort's: of what its newest runs
+        took, less that of what they would have taken.
+        """
+        gains = self.gains.values()
+        latency = list(self._latencies().values())
+        tokens = [(g.tokens, g.tokens) for g in gains if g.tokens is not None]
+        model = [(g.model_s, g.model_s) for g in gains if g.model_s is not None]
+        usd = [(g.usd, g.usd) for g in gains if g.usd is not None]
         if self.drawn is not None:
             support, saving = self.drawn
-            means = tuple(mean(found) if found else None for found in (latency, tokens, model))
-            if self.support < 2 * support and not points_differ(points(saving), means):
+            means = tuple(mean(found) if found else None for found in (latency, tokens, model, usd))
+            if self.support < AGAIN * support and not points_differ(points(saving), means):
                 return saving
+        recorded = self._recorded()
         saving = Saving(
             latency_s=estimate(latency, rng) if latency else None,
+            latency_p95_s=estimate_p95(recorded, rng) if latency and recorded else None,
             tokens=estimate(tokens, rng) if tokens else None,
             model_s=estimate(model, rng) if model else None,
+            usd=estimate(usd, rng) if usd else None,
         )
         self.drawn = self.support, saving
         return saving
+
+    def _recorded(self) -> list[tuple[float, float, float]]:
+        """What the cohort's newest runs took and would save; nothing, where they do not show the pattern.
+
+        Of a detector that looks at a window only its runs: of the others it does not say what they would save.
+        """
+        runs = list(self.cohort.recent_s.items())[-(self.of_runs or KEEP_RUNS) :]
+        latencies = self._latencies()
+        unsaid = self.gains.keys() - latencies.keys()
+        return [(took, *latencies.get(run, (0.0, 0.0))) for run, took in runs if run not in unsaid]
+
+    def _latencies(self) -> Mapping[str, tuple[float, float]]:
+        """What each run would save: in joint replay, where at least REQUIRED_RUNS of the window are of this case.
+
+        One by one otherwise, where a slot that a run no longer takes serves nobody else.
+        """
+        if self.support >= max(self.joined[0] * JOIN_AGAIN, REQUIRED_RUNS):
+            self.joined = self.support, self._join()
+        return self.joined[1] or {run: g.latency_s for run, g in self.gains.items() if g.latency_s is not None}
+
+    def _join(self) -> dict[str, tuple[float, float]]:
+        edits = {run: g.latency_s.edited for run, g in self.gains.items() if isinstance(g.latency_s, Saved)}
+        joint = None if self.cohort.window is None else self.cohort.window.joint
+        if joint is None:
+            return {}
+        own = [placed for placed in joint.placed if placed.observed.trace.run in edits]
+        if len(own) < REQUIRED_RUNS:
+            return {}
+        saved = joint.saved_s(own, *joint.edited(edits))
+        if saved is None:
+            return {}
+        runs = [placed.observed.trace.run for placed in own]
+        doubted = {run for run, g in self.gains.items() if isinstance(g.latency_s, Saved) and g.latency_s.is_doubted}
+        return {
+            r: (min(0.0, low), high) if r in doubted else (low, high)
+            for r, (low, high) in zip(runs, saved, strict=True)
+        }
 
     def _matters(self, saving: Saving) -> bool:
         cohort, share = self.cohort, self.prevalence
@@ -157,7 +223,11 @@ class Case:
                 return True
         return any(
             saved is not None and saved.point > 0 and saved.point * share >= MIN_COST_SHARE * spent / runs
-            for saved, spent in ((saving.tokens, cohort.tokens), (saving.model_s, cohort.model_s))
+            for saved, spent in (
+                (saving.tokens, cohort.tokens),
+                (saving.model_s, cohort.model_s),
+                (saving.usd, cohort.usd),
+            )
         )
 
 

@@ -2,18 +2,22 @@
 
 import random
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from antiphon.agents.logging_agent.assembler import Limits, TraceAssembler
-from antiphon.agents.logging_agent.cases import points, points_differ
+from antiphon.agents.logging_agent.cases import AGAIN, points, points_differ
 from antiphon.agents.logging_agent.cohorts import Cohorts
 from antiphon.agents.logging_agent.detectors import catalogue
 from antiphon.agents.logging_agent.detectors.base import Detector, Observed
 from antiphon.agents.logging_agent.sampling import Sampling
 from antiphon.agents.logging_agent.sequences import Sequences
+from antiphon.agents.logging_agent.window import Window
 from antiphon.runtime.telemetry import attributes as attr
+from antiphon.runtime.telemetry.foreign import mapped
+from antiphon.runtime.telemetry.hashing import ContentHash
 from antiphon.runtime.whatif import facts
+from antiphon.runtime.whatif.trace import Trace
 from antiphon.schemas.finding import Finding, FindingState
 from antiphon.schemas.telemetry import TelemetryBatch
 
@@ -36,12 +40,22 @@ class Stats:
 
 
 class LoggingCore:
-    """Feeds detectors and reports what they find, each finding when it is new or says something else."""
+    """Feeds detectors and reports what they find, each finding when it is new or says something else.
+
+    ``seen`` is shown every closed trace.
+    """
 
     def __init__(
-        self, *, rng: random.Random, limits: Limits | None = None, using: Sequence[Detector] | None = None
+        self,
+        *,
+        rng: random.Random,
+        limits: Limits | None = None,
+        using: Sequence[Detector] | None = None,
+        seen: Callable[[Trace], None] | None = None,
     ) -> None:
+        self._seen = seen
         self._detectors = catalogue.make(rng) if using is None else list(using)
+        self._hash = ContentHash(f"{rng.getrandbits(128):x}")  # of foreign contents; it never leaves this object
         self._streams: dict[str, list[Detector]] = {}
         for detector in self._detectors:
             for operation in detector.streams:
@@ -49,7 +63,8 @@ class LoggingCore:
         limits = limits or Limits()
         self._assembler = TraceAssembler(limits)
         self._sampling = Sampling(limits.analysed_spans_per_s)
-        self._cohorts = Cohorts()
+        self._window = Window()
+        self._cohorts = Cohorts(self._window)
         self._sequences = Sequences()
         self._reported: OrderedDict[str, Finding] = OrderedDict()
         self._batches = self._spans = 0
@@ -62,9 +77,11 @@ class LoggingCore:
         self._spans += len(batch.spans)
         self._sampling.note(len(batch.spans), now_ns)
         admits, streams, add = self._sampling.admits, self._streams, self._assembler.add
+        content_hash = self._hash
         for span in batch.spans:
             if facts.flag(span, attr.OBS):
                 continue
+            span = mapped(span, content_hash)
             if admits(span.trace_id):
                 add(span, node, now_ns)
             if span.end_ns:
@@ -74,11 +91,15 @@ class LoggingCore:
     def tick(self, now_ns: int) -> list[Finding]:
         """Close what is due and return the findings that are new or changed.
 
-        Changed means: its state, its support while that is below what is required, or a saving by more than 10 %, or
-        twice the support.
+        Changed means: its state, its support while that is below what is required, or a saving by more than 5 %, or
+        a quarter more support.
         """
         for trace in self._assembler.close(now_ns, partial_since_ns=self._sampling.partial_since_ns):
+            if self._seen is not None:
+                self._seen(trace)
             observed = Observed(trace, self._cohorts.see(trace))
+            if not trace.steps[trace.finish].excluded:
+                self._window.add(observed)
             for detector in self._detectors:
                 detector.trace(observed)
         found = [finding for detector in self._detectors for finding in detector.findings(now_ns)]
@@ -100,7 +121,7 @@ class LoggingCore:
 
     def _news(self, finding: Finding) -> bool:
         before = self._reported.get(finding.id)
-        if before is not None and not _changed(before, finding):
+        if before is not None and not changed(before, finding):
             return False
         self._reported[finding.id] = finding
         self._reported.move_to_end(finding.id)
@@ -109,9 +130,10 @@ class LoggingCore:
         return True
 
 
-def _changed(before: Finding, now: Finding) -> bool:
+def changed(before: Finding, now: Finding) -> bool:
+    """Whether the finding says something else than before: see ``LoggingCore.tick``."""
     if before.state is not now.state:
         return True
     if now.state is FindingState.CANDIDATE:
         return before.support != now.support
-    return now.support >= 2 * before.support or points_differ(points(before.saving), points(now.saving))
+    return now.support >= AGAIN * before.support or points_differ(points(before.saving), points(now.saving))

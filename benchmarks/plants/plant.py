@@ -17,15 +17,18 @@ Measure = Literal["latency_s", "tokens", "model_s", "usd"]
 class Build:
     """A system that can run. ``request``: handler and message of the n-th run; ``rate_per_s``: Poisson arrivals.
 
-    ``policies`` are set from the beginning. ``score``: whether the n-th result is right, where that can be told.
+    ``policies`` are set from the beginning. ``served``: models behind the bus, each with its replicas. ``runs``: where a
+    finding needs more than the world has. ``score``: whether the n-th result is right, where that can be told.
     """
 
     system: System
     request: Callable[[int], tuple[Handler[Any, Any], Message]]
     rate_per_s: float
     models: Mapping[str, ModelInstance] = field(default_factory=dict)
+    served: Mapping[str, Sequence[ModelInstance]] = field(default_factory=dict)
     policies: Sequence[Policy] = ()
     nodes: int = 1
+    runs: int | None = None
     score: Callable[[int, Message], float] | None = None
 
 

@@ -1,6 +1,5 @@
 """``antiphon approvals``: what tasks ask of people, and the answers."""
 
-import getpass
 import json
 
 import typer
@@ -9,10 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from antiphon.runtime.approvals import Approvals, moment
-from antiphon.runtime.cli.common import body_of, run
+from antiphon.runtime.cli.common import body_of, login, run
 from antiphon.runtime.cli.connection import connected_host
 from antiphon.runtime.console.terminal import duration
-from antiphon.runtime.errors import ConfigurationError, UnknownApproval
+from antiphon.runtime.errors import UnknownApproval
 from antiphon.schemas.approval import Approval, ApprovalState
 
 app = typer.Typer(help="See what tasks ask of people, and answer.", no_args_is_help=True)
@@ -103,7 +102,7 @@ def answer(
 
     async def work() -> Approval:
         value = body_of(edit) if edit else None
-        name = by or _login()
+        name = by or login()
         async with connected_host() as host:
             found = await _one(host.approvals, id)
             return await host.approvals.answer(found.id, approved=approved, by=name, value=value, comment=comment)
@@ -150,13 +149,6 @@ async def _one(approvals: Approvals, prefix: str) -> Approval:
     if len(found) > 1:
         raise UnknownApproval(f"{prefix!r} is the beginning of {len(found)} approvals: give more of it")
     return found[0]
-
-
-def _login() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        raise ConfigurationError("this system has no login name for you: say who answers with --by NAME") from None
 
 
 def _until(approval: Approval, now_ms: int) -> str:

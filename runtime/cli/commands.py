@@ -7,6 +7,7 @@ from antiphon.runtime.cli import (
     chat,
     dead,
     doctor,
+    findings,
     init,
     journal,
     kernels,
@@ -14,12 +15,14 @@ from antiphon.runtime.cli import (
     mcp,
     models,
     observe,
+    policy,
     schedules,
     schemas,
     serve,
     sessions,
     status,
     tasks,
+    whatif,
 )
 from antiphon.runtime.version import VERSION
 
@@ -60,11 +63,13 @@ app.command("task")(status.task)
 app.command("journal")(journal.journal)
 app.command("agents")(tasks.agents)
 app.command("trace")(observe.trace)
-app.command("findings")(observe.findings)
+app.command("whatif")(whatif.whatif)
 app.command("schemas")(schemas.schemas)
+app.add_typer(findings.app, name="findings")
 app.add_typer(approvals.app, name="approvals")
 app.add_typer(sessions.app, name="session")
 app.add_typer(schedules.app, name="schedules")
+app.add_typer(policy.app, name="policy")
 app.add_typer(dead.app, name="dead")
 app.add_typer(models.app, name="models")
 app.add_typer(knowledge.app, name="knowledge")

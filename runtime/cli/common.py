@@ -1,6 +1,7 @@
 """What every command shares: settings, error output, running async code with clean interruption."""
 
 import asyncio
+import getpass
 import json
 import os
 import signal
@@ -94,3 +95,11 @@ def body_of(text: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InvalidMessage(f"the message is a JSON {type(found).__name__}, expected an object")
     return found
+
+
+def login() -> str:
+    """The login name of whoever runs the command. Raises ConfigurationError."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        raise ConfigurationError("this system has no login name for you: say who it is with --by NAME") from None

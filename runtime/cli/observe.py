@@ -1,4 +1,4 @@
-"""``antiphon trace | findings``: what was seen and what it means, in the terminal."""
+"""``antiphon trace``: what was seen, in the terminal."""
 
 import json
 from contextlib import closing
@@ -7,13 +7,7 @@ import typer
 from rich.console import Console
 
 from antiphon.runtime.cli.common import fail, settings
-from antiphon.runtime.console.terminal import (
-    finding_panel,
-    findings_table,
-    runs_table,
-    spending_table,
-    trace_tree,
-)
+from antiphon.runtime.console.terminal import runs_table, score_line, spending_table, trace_tree
 from antiphon.runtime.console.views import RunDetail, RunsView
 from antiphon.runtime.errors import AntiphonError, ConfigurationError
 from antiphon.runtime.store.query import Reader, RunFilter
@@ -35,7 +29,7 @@ def trace(
 ) -> None:
     """List runs, or print one as a tree with durations, tokens and model timings."""
     try:
-        with closing(_reader()) as reader:
+        with closing(open_reader()) as reader:
             wanted = RunFilter(agent=agent, model=model, status=status, obs=obs)
             if not run and not last:
                 page = reader.runs(wanted, limit=limit)
@@ -44,47 +38,29 @@ def trace(
                 else:
                     Console().print(runs_table(page.runs))
                 return
-            record = reader.run(_one(reader, run, wanted))
+            record = reader.run(one_run(reader, run, wanted))
             if record is None:
                 raise ConfigurationError(f"run {run} has just been removed by the retention limits")
             if as_json:
-                typer.echo(RunDetail.of(record).model_dump_json())
+                scores = [score.model_dump(mode="json") for score in reader.scores(record.run.run)]
+                typer.echo(json.dumps({**RunDetail.of(record).model_dump(mode="json"), "scores": scores}))
             else:
                 console = Console()
                 console.print(trace_tree(record))
                 console.print(spending_table(spending_of(record.spans)))
+                for score in reader.scores(record.run.run):
+                    console.print(score_line(score))
     except AntiphonError as error:
         fail(error, as_json=as_json)
 
 
-def findings(
-    finding: str = typer.Argument("", help="A finding's id or the beginning of one; without it, list all."),
-    as_json: bool = AS_JSON,
-) -> None:
-    """Show what the logging agent found, each with its evidence and estimated saving."""
-    try:
-        with closing(_reader()) as reader:
-            found = [each for each in reader.findings() if each.id.startswith(finding)]
-    except AntiphonError as error:
-        fail(error, as_json=as_json)
-    if as_json:
-        typer.echo(json.dumps([each.model_dump(mode="json") for each in found]))
-        return
-    if finding and not found:
-        fail(ConfigurationError(f"no finding begins with {finding!r}: `antiphon findings` lists them"))
-    console = Console()
-    if finding:
-        for each in found:
-            console.print(finding_panel(each))
-    else:
-        console.print(findings_table(found))
-
-
-def _reader() -> Reader:
+def open_reader() -> Reader:
+    """The store of this machine. Raises ConfigurationError where there is none."""
     return Reader.open(settings().store_path)
 
 
-def _one(reader: Reader, prefix: str, wanted: RunFilter) -> str:
+def one_run(reader: Reader, prefix: str, wanted: RunFilter) -> str:
+    """The id of the one run that begins so; of the newest without a beginning. Raises ConfigurationError."""
     if not prefix:
         page = reader.runs(wanted, limit=1)
         if not page.runs:

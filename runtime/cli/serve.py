@@ -53,7 +53,7 @@ def run_system(
             _instrument(found, host.telemetry)
             if console and not any(card.kind == "console" for card in await host.directory.nodes()):
                 await stack.enter_async_context(_Console())
-            await stack.enter_async_context(Node(host, system.agents))
+            await stack.enter_async_context(Node(host, system.agents, policies=system.policies))
             agents = ", ".join(agent.name for agent in system.agents)
             typer.echo(f"node {host.node} serves {agents}; Ctrl-C drains and stops", err=True)
             await stop.wait()

@@ -14,6 +14,7 @@ from antiphon.runtime.store.query import RunRecord
 from antiphon.runtime.store.runs import Run, RunStatus
 from antiphon.runtime.store.spending import Spending
 from antiphon.schemas.finding import Estimate, Finding, FindingState
+from antiphon.schemas.score import Score
 
 _STATUS_STYLE = {
     RunStatus.QUEUED: "yellow",
@@ -29,6 +30,12 @@ _WORK_STYLE = {
     Work.MESSAGE: "",
     Work.OTHER: "dim",
 }
+_STATE_STYLE = {
+    FindingState.OPEN: "green",
+    FindingState.VERIFIED: "bold green",
+    FindingState.REFUTED: "red",
+    FindingState.DISMISSED: "dim",
+}  # those under way: yellow
 _BAR = 24  # cells
 _WIDE = 110  # columns from which bars leave room for the rest
 
@@ -154,15 +161,17 @@ def findings_table(findings: Sequence[Finding]) -> RenderableType:
     if not findings:
         return Text("no findings yet: patterns show after a few runs of the same shape", style="dim")
     table = Table(box=None, header_style="dim", pad_edge=False)
+    table.add_column("id", no_wrap=True)
     for name in ("pattern", "what", "about", "state", "saving a run"):
         table.add_column(name, overflow="fold")
     for finding in findings:
         table.add_row(
+            finding.id[:8],
             finding.pattern.upper(),
             Text(finding.title),
             Text(finding.subject),
-            Text(_support(finding), "green" if finding.state is FindingState.OPEN else "yellow"),
-            _saving(finding),
+            Text(_support(finding), _STATE_STYLE.get(finding.state, "yellow")),
+            f"measured: {measured}" if (measured := _measured(finding)) else _saving(finding),
         )
     return table
 
@@ -170,18 +179,25 @@ def findings_table(findings: Sequence[Finding]) -> RenderableType:
 def finding_panel(finding: Finding) -> RenderableType:
     """One finding whole: what was seen, how sure, what it would save, what to do."""
     lines = [
-        Text.assemble((_support(finding), "green" if finding.state is FindingState.OPEN else "yellow")),
+        Text(_support(finding), _STATE_STYLE.get(finding.state, "yellow")),
         Text(f"about {finding.subject}, cohort {finding.cohort}, grade {finding.grade}"),
     ]
     if finding.prevalence is not None:
         lines.append(Text(f"seen in {finding.prevalence:.0%} of the cohort's runs"))
-    if saving := _saving(finding):
-        lines.append(Text(f"would save a run {saving}"))
+    if saving := _saving(finding, whole=True):
+        learned = "" if finding.factor == 1.0 else f", corrected by {finding.factor:.2f} after earlier measurements"
+        lines.append(Text(f"would save a run {saving}{learned}"))
+    if measured := _measured(finding):
+        error = finding.realised.prediction_error if finding.realised is not None else None
+        told = "" if error is None else f"; the prediction was {error:+.0%} off"
+        lines.append(Text(f"measured: a run saves {measured}{told}"))
+    if finding.note:
+        lines.append(Text.assemble(("so far: ", "dim"), finding.note))
     lines.append(Text.assemble(("do: ", "dim"), finding.remedy.text))
     lines += [Text.assemble(("assumes: ", "dim"), text) for text in finding.assumptions]
     if finding.evidence_traces:
         lines.append(Text.assemble(("evidence: ", "dim"), ", ".join(item[:12] for item in finding.evidence_traces[:5])))
-    title = Text(f"{finding.pattern.upper()}  {finding.title}")
+    title = Text(f"{finding.id[:8]}  {finding.pattern.upper()}  {finding.title}")
     return Panel(Group(*lines), title=title, title_align="left", border_style="dim")
 
 
@@ -208,6 +224,12 @@ def spending_table(rows: Sequence[Spending]) -> RenderableType:
             *(f"{n:,}" if n else "" for n in counts),
         )
     return table
+
+
+def score_line(score: Score) -> Text:
+    """A score on one line."""
+    comment = f"  {score.comment}" if score.comment else ""
+    return Text.assemble(("score ", "dim"), f"{score.name} {score.value:g}{comment}", (f"  task {score.task}", "dim"))
 
 
 def _guides(depths: Sequence[int]) -> list[str]:
@@ -260,11 +282,23 @@ def _support(finding: Finding) -> str:
     return f"{finding.state.value}: support {finding.support} of {finding.required} {finding.support_unit}"
 
 
-def _saving(finding: Finding) -> str:
+def _measured(finding: Finding) -> str:
+    """What was realised, gains and losses."""
+    if finding.realised is None:
+        return ""
+    saving = finding.realised.saving
+    named = ((saving.latency_s, "s"), (saving.latency_p95_s, "s of the 95th percentile"), (saving.tokens, "tokens"))
+    return ", ".join(_interval(item, unit) for item, unit in named if item is not None)
+
+
+def _saving(finding: Finding, *, whole: bool = False) -> str:
     if finding.state is FindingState.CANDIDATE or finding.saving is None:
         return ""
     saving = finding.saving
-    named = ((saving.latency_s, "s"), (saving.model_s, "s of model time"), (saving.tokens, "tokens"))
+    named = [(saving.latency_s, "s"), (saving.model_s, "s of model time"), (saving.tokens, "tokens")]
+    if whole:
+        named[1:1] = [(saving.latency_p95_s, "s of the 95th percentile")]
+        named.append((saving.usd, "USD"))
     return ", ".join(_interval(item, unit) for item, unit in named if item is not None and item.point > 0)
 
 

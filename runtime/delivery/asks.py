@@ -19,6 +19,7 @@ from antiphon.schemas import subjects
 from antiphon.schemas.envelope import BLOB, ERROR, Envelope, EnvelopeError
 
 REFUSING = 64  # asks that are being told Busy at the same time
+MOST_SLOTS = 10_000  # as schemas.policy.Concurrency has it
 
 log = structlog.get_logger()
 
@@ -59,7 +60,8 @@ class AskServer:
                     partial(self._receive, target, tally) if handler.key is None else partial(self._decline, handler),
                     queue=self._agent.name,
                     # The mailbox is the slots': each accepted ask waits there in its own task, one more is refused.
-                    concurrency=self._slots.capacity + self._slots.limit + REFUSING,
+                    # A policy may give the agent more slots while it runs.
+                    concurrency=MOST_SLOTS + self._slots.limit + REFUSING,
                 )
             )
 

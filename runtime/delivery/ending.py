@@ -3,17 +3,21 @@
 The order is dead letter, end of the stream, result, children, journal, parent; the caller acks last.
 """
 
+from dataclasses import replace
+
 import structlog
 
 from antiphon.runtime.bus.base import StoredMessage
-from antiphon.runtime.delivery.bodies import release
+from antiphon.runtime.delivery.bodies import keep_blob, release
 from antiphon.runtime.delivery.dead_letter import bury
 from antiphon.runtime.delivery.journal import Journal
 from antiphon.runtime.delivery.outcome import read_result, store_result
+from antiphon.runtime.delivery.recorded import MAX_VALUE
 from antiphon.runtime.delivery.task_run import TaskRun
 from antiphon.runtime.errors import BusError, MessageTooLarge
 from antiphon.runtime.host import Host
 from antiphon.schemas.envelope import BLOB, Envelope
+from antiphon.schemas.journal import Ended
 from antiphon.schemas.task import ErrorInfo, TaskResult, TaskState
 
 log = structlog.get_logger()
@@ -62,12 +66,15 @@ class Ending:
         message: StoredMessage,
         state: TaskState,
         envelope: Envelope,
-        task: str,
+        result: TaskResult,
+        value: bytes | None,
     ) -> None:
         """After the result: stop what nobody waits for, close the journal, wake the parent. Raises BusError."""
+        task = result.task
         if journal is not None:
             await self._let_go(journal, run, state)
-            await self._close(journal, message, state)
+            ended = _ended(message, result, value) if state is result.state else None  # else another's outcome counts
+            await self._close(journal, message, state, ended)
         await self._leave(envelope, task)
 
     async def abandon(self, journal: Journal, message: StoredMessage, state: TaskState, envelope: Envelope) -> None:
@@ -113,9 +120,14 @@ class Ending:
             except BusError as error:
                 log.warning("account_not_closed", run=task, error=error.message)  # it expires by itself
 
-    async def _close(self, journal: Journal, message: StoredMessage, state: TaskState) -> None:
+    async def _close(
+        self, journal: Journal, message: StoredMessage, state: TaskState, ended: Ended | None = None
+    ) -> None:
         host, owner = self._host, journal.owner
         digests = [entry.digest for entry in journal.history.all if entry.digest]
+        if ended is not None and len(ended.value) > MAX_VALUE and not journal.is_empty:
+            ended = replace(ended, value=b"", digest=await keep_blob(host.bus, ended.value, host.tenant, owner.task))
+            digests.append(ended.digest)
         if BLOB in message.headers:
             digests.append(message.headers[BLOB])
         if digests:
@@ -123,6 +135,17 @@ class Ending:
         if journal.is_empty or state is TaskState.DEAD:
             return  # a dead task's journal waits for the person who redrives or drops it
         try:
-            await journal.finish(state, ttl_s=host.replay_window_s)
+            await journal.finish(state, ttl_s=host.replay_window_s, ended=ended)
         except MessageTooLarge as error:
             log.warning("journal_not_kept", task=owner.task, error=error.message)  # the sweep purges it
+
+
+def _ended(message: StoredMessage, result: TaskResult, value: bytes | None) -> Ended:
+    return Ended(
+        headers=dict(message.headers),
+        body=message.body,
+        value=(value or b"") if result.error is None else b"",
+        error=b"" if result.error is None else result.error.model_dump_json().encode(),
+        started_unix_ms=result.started_unix_ms,
+        ended_unix_ms=result.finished_unix_ms,
+    )

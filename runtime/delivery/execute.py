@@ -26,6 +26,7 @@ from antiphon.runtime.errors import (
     TaskParked,
     error_type,
 )
+from antiphon.runtime.fields import field_sizes
 from antiphon.runtime.guards.messages import guarded
 from antiphon.runtime.host import Host
 from antiphon.runtime.policies.chain import Scope
@@ -97,7 +98,6 @@ class Executor:
             names.AGENT: address.agent,
             names.HANDLER: address.handler,
             names.POOL_ID: f"agent:{address.agent}@{host.node}",
-            names.POOL_CAPACITY: self._slots.capacity,
         }
         if host.tenant != "default":
             attributes[names.TENANT] = host.tenant
@@ -215,7 +215,15 @@ class Executor:
         try:
             self._check_time(scope.deadline_unix_ms)
             message = decode(target.input, job.body, job.envelope)
-            ctx = Context(self._host, self._agent, scope, input=job.body, emitter=emitter, task_run=task_run)
+            ctx = Context(
+                self._host,
+                self._agent,
+                scope,
+                input=job.body,
+                emitter=emitter,
+                task_run=task_run,
+                address=target.address,
+            )
             reply = await target.function(message, ctx)
             if task_run is not None:
                 task_run.check_complete()
@@ -231,7 +239,10 @@ class Executor:
                 task_run.end()
         if isinstance(run.reason, LeaseLost | BusUnavailable | InDoubt | Diverged):
             raise run.reason  # the handler swallowed it, but its task is no longer its own to finish
+        traced = self._host.telemetry.enabled
         if target.output is None:
+            if traced:
+                attributes.update(ctx.evidence(b""))
             return b""
         if not isinstance(reply, target.output):
             raise HandlerFailed(
@@ -239,8 +250,13 @@ class Executor:
                 type="TypeError",
             )
         body = encode(reply)
-        if self._host.telemetry.enabled:
+        if traced:
             attributes[names.RESULT_HASH] = self._host.content_hash(body)
+            attributes[names.RESULT_SIZE] = len(body)
+            sizes = field_sizes(body)
+            if sizes:
+                attributes[names.RESULT_FIELDS] = sizes
+            attributes.update(ctx.evidence(body))
         return body
 
     def _check_time(self, deadline_unix_ms: int | None) -> None:
@@ -259,6 +275,7 @@ class Executor:
             names.QUEUE_ENTER_NS: job.enter_ns,
             names.QUEUE_DEQUEUE_NS: self._host.clock.unix_ns(),
             names.QUEUE_DEPTH: job.depth,
+            names.POOL_CAPACITY: self._slots.capacity,
             names.POOL_ACTIVE: self._slots.active,
         }
         if not job.envelope.traceparent:  # else the sender's span has it

@@ -20,7 +20,7 @@ from antiphon.runtime.delivery.journal_codec import decode_batch, encode_batch
 from antiphon.runtime.errors import AntiphonError, BusUnavailable, Conflict, LeaseLost
 from antiphon.schemas import subjects
 from antiphon.schemas.envelope import FINAL
-from antiphon.schemas.journal import Entry, EntryKind, JournalBatch
+from antiphon.schemas.journal import Ended, Entry, EntryKind, JournalBatch
 from antiphon.schemas.task import TaskState
 
 RETRY_S = 10.0  # how long an append is repeated while the server is away; a restart takes about two
@@ -125,7 +125,7 @@ class Journal:
         if self._writing is not None:
             await asyncio.wait([self._writing])
 
-    async def finish(self, state: TaskState, *, ttl_s: float) -> None:
+    async def finish(self, state: TaskState, *, ttl_s: float, ended: Ended | None = None) -> None:
         """Close the journal: one message with everything replaces the others, until ``ttl_s`` has passed.
 
         Sent, not confirmed: it is refused if another worker has the task, who closes it then, and one that is lost
@@ -134,7 +134,7 @@ class Journal:
         await self.settled()
         entries = (*self.history.all, *(entry for entry, _ in self._waiting))
         self._waiting.clear()
-        body, headers = await self._message(entries, state)
+        body, headers = await self._message(entries, state, ended)
         await self._bus.streams.offer(self._subject, body, headers, expected_last=self._last, rollup=True, ttl_s=ttl_s)
 
     async def _write(self) -> None:
@@ -186,7 +186,7 @@ class Journal:
         return self.lost
 
     async def _message(
-        self, entries: tuple[Entry, ...], state: TaskState | None = None
+        self, entries: tuple[Entry, ...], state: TaskState | None = None, ended: Ended | None = None
     ) -> tuple[bytes, dict[str, str]]:
         owner = self.owner
         batch = JournalBatch(
@@ -200,6 +200,7 @@ class Journal:
             entries=entries,
             shown=self.history.shown if self.shown is None else self.shown(),
             state=state.value if state is not None else "",
+            ended=ended,
         )
         body, headers = encode_batch(batch), {} if state is None else {FINAL: state.value}
         if len(body) <= INLINE_MAX:

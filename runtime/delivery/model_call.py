@@ -6,30 +6,48 @@ from typing import Any
 
 from antiphon.runtime.clock import Clock
 from antiphon.runtime.delivery.payload import encode
+from antiphon.runtime.fields import field_sizes
 from antiphon.runtime.models.base import ModelInstance
-from antiphon.runtime.models.prompt import segments, text_blocks
+from antiphon.runtime.models.price import Price
+from antiphon.runtime.models.prompt import segments, text_blocks, tool_sizes
 from antiphon.runtime.models.structured import collect
 from antiphon.runtime.policies.chain import Operation, Outcome
 from antiphon.runtime.telemetry import attributes as names
-from antiphon.schemas.inference import Chunk, EmbedRequest, Finish, GenerateRequest, Reply, TextChunk
+from antiphon.schemas.inference import (
+    Chunk,
+    Embeddings,
+    EmbedRequest,
+    Finish,
+    GenerateRequest,
+    Pool,
+    Reply,
+    TextChunk,
+    Timing,
+)
 
 Show = Callable[[str], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCall:
-    """What a model operation asks for; ``show`` is given the text as it comes."""
+    """What a model operation asks for; ``show`` is given the text as it comes.
+
+    ``instance``: the one that a policy chose, instead of the registry's. ``embed`` does an EmbedRequest together with
+    others'.
+    """
 
     request: GenerateRequest | EmbedRequest
     show: Show | None = None
+    instance: ModelInstance | None = None
+    embed: Callable[[ModelInstance, EmbedRequest], Awaitable[Embeddings]] | None = None
 
 
 async def run_model_call(
-    operation: Operation, instance: ModelInstance, clock: Clock, *, capture_content: bool
+    operation: Operation, instance: ModelInstance, clock: Clock, *, capture_content: bool, price: Price | None = None
 ) -> Outcome:
     """Run the call on ``instance``; the operation's attributes gain what the instance said of itself.
 
-    ``capture_content``: prompt and reply go onto the span as well.
+    ``capture_content``: prompt and reply go onto the span as well. ``price`` None: nobody knows what it costs.
 
     Raises:
         ModelError: as the instance says; an instance that ends without a Finish is ModelUnavailable.
@@ -38,9 +56,12 @@ async def run_model_call(
     request = call.request
     describe_request(operation.attributes, request)
     if isinstance(request, EmbedRequest):
-        embeddings = await instance.embed(request)
+        embeddings = await (instance.embed(request) if call.embed is None else call.embed(instance, request))
         operation.attributes[names.GENAI_INPUT_TOKENS] = embeddings.usage.input_tokens
-        return Outcome(embeddings, encode(embeddings))
+        _describe_serving(operation.attributes, embeddings.timing, embeddings.pool)
+        if price is not None:
+            operation.attributes[names.COST_USD] = price.usd(embeddings.usage)
+        return Outcome(embeddings, embeddings.model_dump_json(include={"vectors"}).encode(), encode(embeddings))
     started_s = clock.monotonic_s()
 
     async def watch(chunk: Chunk) -> None:
@@ -50,6 +71,11 @@ async def run_model_call(
 
     reply = await collect(instance.generate(request), watch)
     describe_reply(operation.attributes, request, reply.finish)
+    if price is not None:
+        operation.attributes[names.COST_USD] = price.usd(reply.finish.usage)
+    sizes = field_sizes(reply.text.encode()) if request.output is not None else []
+    if sizes:
+        operation.attributes[names.RESULT_FIELDS] = sizes
     if capture_content:
         prompt = request.model_dump_json(include={"conversation"})
         operation.attributes[names.GENAI_INPUT_MESSAGES] = prompt
@@ -74,6 +100,8 @@ def describe_request(attributes: dict[str, Any], request: GenerateRequest | Embe
     attributes[names.GENAI_OUTPUT_TYPE] = "json" if request.output is not None else "text"
     attributes[names.DETERMINISTIC] = sampling.temperature == 0 or sampling.seed is not None
     attributes[names.PROMPT_SEGMENTS] = segments(request.conversation)
+    if request.tools:
+        attributes[names.PROMPT_TOOLS] = tool_sizes(request.tools)
     if sampling.seed is not None:
         attributes[names.GENAI_SEED] = sampling.seed
 
@@ -86,12 +114,23 @@ def describe_reply(attributes: dict[str, Any], request: GenerateRequest, finish:
     attributes[names.GENAI_INPUT_TOKENS] = usage.input_tokens
     attributes[names.GENAI_OUTPUT_TOKENS] = usage.output_tokens
     attributes[names.PROMPT_BLOCKS] = list(finish.prompt_blocks) or text_blocks(request.conversation)
-    if finish.pool is not None:
-        attributes[names.POOL_ID] = finish.pool.id
-        attributes[names.POOL_CAPACITY] = finish.pool.capacity
-        attributes[names.POOL_ACTIVE] = finish.pool.active
+    _describe_serving(attributes, timing, finish.pool)
+    if usage.cached_tokens is not None:
+        attributes[names.GENAI_CACHED_TOKENS] = usage.cached_tokens
+    if finish.pages is not None:
+        attributes[names.KV_USED] = finish.pages.used
+        attributes[names.KV_TOTAL] = finish.pages.total
+        if finish.pages.hits is not None:
+            attributes[names.KV_HITS] = finish.pages.hits
+
+
+def _describe_serving(attributes: dict[str, Any], timing: Timing, pool: Pool | None) -> None:
+    """Where a call's time went, and the slots that served it."""
+    if pool is not None:
+        attributes[names.POOL_ID] = pool.id
+        attributes[names.POOL_CAPACITY] = pool.capacity
+        attributes[names.POOL_ACTIVE] = pool.active
     for name, value in (
-        (names.GENAI_CACHED_TOKENS, usage.cached_tokens),
         (names.MODEL_QUEUE_S, timing.queue_s),
         (names.MODEL_PREFILL_S, timing.prefill_s),
         (names.MODEL_DECODE_S, timing.decode_s),

@@ -31,8 +31,8 @@ class Slots:
 
     @property
     def free(self) -> int:
-        """Slots nobody has."""
-        return self.capacity - self.active
+        """Slots nobody has: none while more run than there are slots, because they were made fewer."""
+        return max(0, self.capacity - self.active)
 
     @property
     def waiting(self) -> int:
@@ -49,7 +49,7 @@ class Slots:
         """
         if self.active < self.capacity:
             self.active += 1
-            if self.active == self.capacity:
+            if self.active >= self.capacity:
                 self._free.clear()
                 self._since_s = asyncio.get_running_loop().time()
             return
@@ -81,7 +81,10 @@ class Slots:
         return max(0.001, (len(self._waiting) + 1) * pace_s)
 
     def release(self) -> None:
-        """Give a slot back; the longest waiting gets it at once."""
+        """Give a slot back; the longest waiting gets it at once, unless there are fewer slots now."""
+        if self.active > self.capacity:
+            self.active -= 1
+            return
         if self.active == self.capacity:
             now_s = asyncio.get_running_loop().time()
             interval_s = now_s - self._since_s
@@ -95,9 +98,24 @@ class Slots:
         self.active -= 1
         self._free.set()
 
+    def resize(self, capacity: int) -> None:
+        """Have so many slots from now on: those who wait get what is new; whoever runs beyond it runs to its end."""
+        self.capacity = capacity
+        self._pace_s = 0.0  # of another number of slots
+        while self._waiting and self.active < capacity:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self.active += 1
+                turn.set_result(None)
+        if self.active < capacity:
+            self._free.set()
+        else:
+            self._free.clear()
+            self._since_s = asyncio.get_running_loop().time()
+
     async def wait_free(self) -> None:
         """Return when at least one slot is free."""
-        while self.active == self.capacity:  # somebody else may take it before this task runs
+        while self.active >= self.capacity:  # somebody else may take it before this task runs
             await self._free.wait()
 
 

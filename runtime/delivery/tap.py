@@ -1,91 +1,151 @@
-"""Gives an agent every telemetry batch of its tenant, in order, and carries its findings out."""
+"""Gives an agent the telemetry of its tenant, first that from before it began; replicas share it out by shards."""
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import structlog
 
 from antiphon.runtime.agent import Tap, Watcher
-from antiphon.runtime.bus.base import Consumer, ConsumerSpec
+from antiphon.runtime.bus.base import StoredMessage
 from antiphon.runtime.bus.topology import TELEMETRY
-from antiphon.runtime.delivery.payload import encode
 from antiphon.runtime.errors import BusError, MessageError
 from antiphon.runtime.host import Host
 from antiphon.runtime.telemetry.codec import decode
 from antiphon.schemas import subjects
-from antiphon.schemas.envelope import Envelope
-from antiphon.schemas.finding import Finding
 from antiphon.schemas.telemetry import TelemetryBatch
 
-BATCHES = 64  # fetched at once; a batch is at most 256 KiB
-ACK_WAIT_S = 30.0
+POLL_S = 0.5
 RETRY_S = 0.5  # after the bus failed
+SHARE_S = 3.0  # between two looks at who shares the shards
+AGAIN_S = 1800.0  # a finding takes five runs: what came longer ago is found again sooner than it is read again
+AGAIN_BYTES = 32 * 1024 * 1024  # about 100,000 spans, some seconds of work
 
 log = structlog.get_logger()
 
 
 class TapContext:
-    """What a tap may do."""
+    """What a tap may do.
 
-    def __init__(self, host: Host) -> None:
+    ``past``: the batch came before this process read it first, and ``now_ns`` says when; it is shown so that the tap
+    knows what it would know had it run all the time, and not for it to act upon. ``first``: it has the first shard; of
+    replicas one does, so what only one may do is for this one.
+    """
+
+    def __init__(self, host: Host, *, first: bool, past_ns: int | None = None) -> None:
         self._host = host
+        self._past_ns = past_ns
+        self.first = first
+
+    @property
+    def host(self) -> Host:
+        """The process's facilities."""
+        return self._host
+
+    @property
+    def past(self) -> bool:
+        """Whether this is read again."""
+        return self._past_ns is not None
 
     def now_ns(self) -> int:
         """Unix nanoseconds."""
-        return self._host.clock.unix_ns()
-
-    async def report(self, finding: Finding) -> None:
-        """Store a finding on ``finding.{pattern}``. Raises BusError."""
-        subject = subjects.finding(self._host.tenant, finding.pattern)
-        headers = Envelope(type=Finding.message_name).headers()
-        await self._host.bus.streams.append(subject, encode(finding), headers)
+        return self._host.clock.unix_ns() if self._past_ns is None else self._past_ns
 
 
 class TapRunner:
-    """One tap on one node; replicas of the agent share the batches."""
+    """One tap on one node.
 
-    def __init__(self, host: Host, agent: str, index: int, tap: Tap) -> None:
+    A trace lies in one shard, and of the replicas that are alive each reads its share of the shards, whole traces
+    therefore. A shard is read from a place in the stream that is kept here alone: whoever begins, and whoever takes
+    one over, reads its newest past again, AGAIN_BYTES of the stream at most and nothing older than AGAIN_S. While
+    replicas come and go two may read a shard for some seconds; neither sees anything twice.
+    """
+
+    def __init__(self, host: Host, agent: str, tap: Tap) -> None:
         self._host = host
+        self._agent = agent
         self._tap = tap
-        self._spec = ConsumerSpec(
-            stream=TELEMETRY.name,
-            name=f"{host.tenant}_{agent}_tap{index}",
-            subjects=(f"{subjects.every(subjects.Kind.TELEMETRY, host.tenant)}",),
-            ack_wait_s=ACK_WAIT_S,
-        )
         self._loop: asyncio.Task[None] | None = None
-        self._consumer: Consumer | None = None
+        self._after: dict[int, int] = {}  # shard -> the last sequence of it that was shown
+        self._live: dict[int, int] = {}  # shard -> the first sequence that is not the past
+        self._ticked_ns = 0
+        self._shared_s: float | None = None  # when it was last looked at who shares
 
     async def start(self) -> None:
-        """Begin. Raises BusError."""
-        self._consumer = await self._host.bus.streams.consume(self._spec)
-        self._loop = asyncio.create_task(self._run(self._consumer, self._tap.make()))
+        """Begin."""
+        self._loop = asyncio.create_task(self._run(self._tap.make()))
 
     async def stop(self) -> None:
         """End after the batch in hand."""
         if self._loop is not None:
             self._loop.cancel()
             await asyncio.wait([self._loop])
-        if self._consumer is not None:
-            await self._consumer.stop()
 
-    async def _run(self, consumer: Consumer, watch: Watcher) -> None:
-        ctx = TapContext(self._host)
-        last_tick_s = self._host.clock.monotonic_s()
+    async def _run(self, watch: Watcher) -> None:
         while True:
             try:
-                leases = await consumer.fetch(BATCHES, self._tap.tick_s)
-                for lease in leases:
-                    batch = _decode(lease.message.body)
-                    if batch is not None:
-                        await self._give(watch, batch, ctx)
-                    await lease.ack()
-                now_s = self._host.clock.monotonic_s()
-                if not leases or now_s - last_tick_s >= self._tap.tick_s:
-                    last_tick_s = now_s
-                    await self._give(watch, None, ctx)
+                await self._share()
+                for shard in sorted(self._after):
+                    await self._show(shard, watch)
+                await self._tick(watch, self._context())
             except BusError as error:
-                log.warning("tap_interrupted", consumer=self._spec.name, error=error.message)
+                log.warning("tap_interrupted", agent=self._agent, error=error.message)
                 await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(POLL_S)
+
+    async def _share(self) -> None:
+        """Take the shards that are this node's now, each from where it is to be read."""
+        now_s = self._host.clock.monotonic_s()
+        if self._shared_s is not None and now_s - self._shared_s < SHARE_S:
+            return
+        host = self._host
+        alive = {card.node for card in await host.directory.nodes() if self._agent in card.agents} | {host.node}
+        usage = await host.bus.inspector.usage(TELEMETRY.name)
+        place, replicas = sorted(alive).index(host.node), len(alive)
+        mine = set(range(place, host.trace_shards, replicas))
+        kept = max(1, AGAIN_BYTES * usage.messages // max(usage.bytes, 1))
+        for shard in mine - set(self._after):
+            self._after[shard] = max(usage.first, usage.last - kept + 1) - 1
+            self._live[shard] = usage.last + 1
+        for shard in set(self._after) - mine:
+            del self._after[shard], self._live[shard]
+        for shard, after in self._after.items():
+            if after > usage.last:  # the stream was made anew
+                self._after[shard], self._live[shard] = 0, 0
+        self._shared_s = now_s
+
+    async def _show(self, shard: int, watch: Watcher) -> None:
+        """What came in the shard since it was last read."""
+        async with aclosing(self._read(shard)) as messages:
+            async for message in messages:
+                is_past = message.sequence < self._live[shard]
+                ctx = self._context(message.unix_ms * 1_000_000 if is_past else None)
+                batch = _decode(message.body)
+                await self._tick(watch, ctx)
+                if batch is not None:
+                    await self._give(watch, batch, ctx)
+                self._after[shard] = message.sequence
+
+    async def _read(self, shard: int) -> AsyncGenerator[StoredMessage, None]:
+        oldest_ms = self._host.clock.unix_ns() // 1_000_000 - int(AGAIN_S * 1000)
+        subject = subjects.telemetry_shard(self._host.tenant, shard)
+        streams = self._host.bus.streams
+        async with aclosing(streams.read(TELEMETRY.name, subject, after=self._after[shard])) as messages:
+            async for message in messages:
+                if message.unix_ms >= oldest_ms or message.sequence >= self._live[shard]:
+                    yield message
+
+    def _context(self, past_ns: int | None = None) -> TapContext:
+        return TapContext(self._host, first=0 in self._after, past_ns=past_ns)
+
+    async def _tick(self, watch: Watcher, ctx: TapContext) -> None:
+        """Every ``tick_s``: of the past, at the pace at which it came."""
+        now_ns = ctx.now_ns()
+        if abs(now_ns - self._ticked_ns) < self._tap.tick_s * 1e9:
+            return
+        self._ticked_ns = now_ns
+        await self._give(watch, None, ctx)
+        await asyncio.sleep(0)  # what is read from memory, or faster than it is analysed, never waits
 
     async def _give(self, watch: Watcher, batch: TelemetryBatch | None, ctx: TapContext) -> None:
         try:
@@ -94,7 +154,7 @@ class TapRunner:
             raise
         except Exception:
             # One batch that a detector cannot take must not stop the others from being read.
-            log.exception("tap_failed", consumer=self._spec.name, node=batch.node if batch else None)
+            log.exception("tap_failed", agent=self._agent, node=batch.node if batch else None)
 
 
 def _decode(body: bytes) -> TelemetryBatch | None:

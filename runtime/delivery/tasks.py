@@ -43,6 +43,7 @@ from antiphon.runtime.errors import (
     to_info,
 )
 from antiphon.runtime.host import Host
+from antiphon.runtime.policies.handlers import attempts_of_call
 from antiphon.schemas import subjects
 from antiphon.schemas.envelope import Envelope
 from antiphon.schemas.identity import Address
@@ -194,7 +195,7 @@ class TaskProcessor:
         run = TaskRun(journal, slot, host.clock, keyed=keyed is not None)
         value: bytes | None = None
         if problem is not None:
-            state = self._state(problem, attempt=journal.attempt, run=run)
+            state = self._state(work, problem, attempt=journal.attempt, run=run)
             if history.parked is not None and state is not None:
                 self._executor.abandon(history.parked, work.envelope, state)
         else:
@@ -255,7 +256,7 @@ class TaskProcessor:
             attempt,
             lease.message.unix_ms * 1_000_000,
             self._slots.waiting + lease.behind,
-            partial(self._state, attempt=attempt, run=run),
+            partial(self._state, work, attempt=attempt, run=run),
             run,
         )
 
@@ -300,7 +301,7 @@ class TaskProcessor:
     ) -> None:
         """One outcome, or another attempt."""
         lease = work.lease
-        state = self._state(error, attempt=attempt, run=run)
+        state = self._state(work, error, attempt=attempt, run=run)
         if state is None:
             assert error is not None
             if emitter is not None:
@@ -314,8 +315,9 @@ class TaskProcessor:
         shown: int | None = 0
         if emitter is not None:
             shown = await emitter.end(state)  # before the record: a reader who has that may stop listening
-        state = await self._ending.store(self._result(work, state, info, attempts, shown), value or None)
-        await self._ending.tidy(journal, run, work.message, state, work.envelope, work.task)
+        result = self._result(work, state, info, attempts, shown)
+        state = await self._ending.store(result, value or None)
+        await self._ending.tidy(journal, run, work.message, state, work.envelope, result, value)
         await lease.ack()
 
     async def _again(self, lease: Lease, journal: Journal | None, task: str, attempt: int, error: Exception) -> None:
@@ -351,7 +353,7 @@ class TaskProcessor:
             finished_unix_ms=self._host.clock.unix_ns() // 1_000_000,
         )
 
-    def _state(self, error: Exception | None, *, attempt: int, run: TaskRun | None) -> TaskState | None:
+    def _state(self, work: Work, error: Exception | None, *, attempt: int, run: TaskRun | None) -> TaskState | None:
         """How the task ends; None: not now.
 
         succeeded: no error. cancelled: somebody stopped it or its deadline passed. failed: an error that another
@@ -370,4 +372,14 @@ class TaskProcessor:
             return TaskState.FAILED
         if isinstance(error, NodeStopping) and attempt <= self._agent.max_attempts and run is not None and run.stopped:
             return None  # the node drains: that is no failed attempt
-        return TaskState.DEAD if attempt >= self._agent.max_attempts else None
+        return TaskState.DEAD if attempt >= self._most_attempts(work) else None
+
+    def _most_attempts(self, work: Work) -> int:
+        """After how many the handler's error is its last: the agent's number, or fewer where a policy says so.
+
+        An attempt that was lost with its node is made up for by the agent's number alone.
+        """
+        most, envelope = self._agent.max_attempts, work.envelope
+        if not envelope.parent or not self._host.policies.table.policies:
+            return most
+        return min(most, attempts_of_call(self._host, work.address, envelope.run or work.task) or most)

@@ -15,7 +15,7 @@ from antiphon.runtime.bus.base import Bus
 from antiphon.runtime.clock import Clock
 from antiphon.runtime.delivery.bodies import INLINE_MAX, pack, unpack
 from antiphon.runtime.delivery.cancel import Canceller
-from antiphon.runtime.delivery.model_call import run_model_call
+from antiphon.runtime.delivery.model_call import ModelCall, run_model_call
 from antiphon.runtime.delivery.outcome import await_result, read_result, value_of
 from antiphon.runtime.delivery.payload import decode, encode
 from antiphon.runtime.directory import Directory
@@ -85,8 +85,12 @@ class Transport:
         return self._ways[operation.kind](operation)
 
     async def _model(self, operation: Operation) -> Outcome:
-        instance = await self._models.get(operation.target)
-        return await run_model_call(operation, instance, self._clock, capture_content=self._capture_content)
+        call: ModelCall = operation.request
+        instance = call.instance or await self._models.get(operation.target)
+        price = self._models.price(operation.target)
+        return await run_model_call(
+            operation, instance, self._clock, capture_content=self._capture_content, price=price
+        )
 
     async def _state(self, operation: Operation) -> Outcome:
         return Outcome(None, await operation.request())
@@ -98,7 +102,8 @@ class Transport:
         tenant = operation.scope.tenant
         subject = subjects.ask(tenant, handler.address)
         # One from outside has its run as parent: by that a caller who gives up is known.
-        envelope = _envelope(operation, handler.input, parent="" if operation.scope.agent else operation.scope.run)
+        parent = operation.waiter or ("" if operation.scope.agent else operation.scope.run)
+        envelope = _envelope(operation, handler.input, parent=parent)
         body, headers = await self._packed(operation.body, envelope.headers(), tenant, None)
         try:
             reply = await self._bus.request(subject, body, headers, timeout_s=timeout_s)

@@ -15,7 +15,7 @@ import structlog
 
 from antiphon.runtime.clock import Clock, SystemClock
 from antiphon.runtime.engine.checkpoint import Checkpoint, open_checkpoint
-from antiphon.runtime.engine.engine_config import EngineConfig
+from antiphon.runtime.engine.engine_config import PAGE_TOKENS, EngineConfig
 from antiphon.runtime.engine.grammar import Grammar, GrammarCompiler
 from antiphon.runtime.engine.kv_pages import token_bytes
 from antiphon.runtime.engine.loading import load_runner
@@ -38,7 +38,7 @@ from antiphon.runtime.errors import (
     ModelFileError,
     ModelUnavailable,
 )
-from antiphon.schemas.inference import EngineMetrics, Finish, FinishReason, Timing, Turn, Usage
+from antiphon.schemas.inference import EngineMetrics, Finish, FinishReason, Pages, Timing, Turn, Usage
 
 log = structlog.get_logger()
 
@@ -431,6 +431,7 @@ class Engine:
     def _finish(self, live: _Live, reason: FinishReason) -> None:
         request, now_s = live.request, self._clock.monotonic_s()
         usage, queue_s = Usage(input_tokens=0), now_s - live.submitted_s
+        pages: Pages | None = None
         if live.reply is not None:
             sequence = self.scheduler.sequence(request.id)
             waited_s = self.scheduler.queue_s(request.id)
@@ -439,6 +440,8 @@ class Engine:
                 usage = Usage(
                     input_tokens=len(request.prompt), output_tokens=live.reply.tokens, cached_tokens=sequence.cached
                 )
+            pool = self.scheduler.pool
+            pages = Pages(used=pool.used, total=pool.total, hits=sequence.cached // PAGE_TOKENS)
         started_s = live.submitted_s + queue_s
         finish = Finish(
             reason=reason,
@@ -449,6 +452,7 @@ class Engine:
                 decode_s=0.0 if live.first_s is None else now_s - live.first_s,
             ),
             prompt_blocks=prompt_blocks(request.prompt),
+            pages=pages,
         )
         self._end(live, finished=reason is not FinishReason.CANCELLED)
         live.on_event(FinishEvent(request=request.id, finish=finish))

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Generator
 from contextlib import contextmanager
+from copy import copy
 
 import structlog
 
@@ -14,12 +15,14 @@ from antiphon.runtime.errors import (
     InvalidRequest,
     MessageError,
     MessageTooLarge,
+    ModelBusy,
     ModelUnavailable,
     NoResponders,
     RequestTimeout,
     from_info,
 )
 from antiphon.runtime.models.exchange import Pace, control_of, model_error, request_headers
+from antiphon.runtime.models.inspection import inspect
 from antiphon.runtime.models.wait import Waits
 from antiphon.schemas import subjects
 from antiphon.schemas.envelope import ERROR
@@ -52,10 +55,24 @@ class BusModel:
         self._bus = bus
         self._tenant = tenant
         self._model = model
-        self._subject = subjects.model(tenant, model)
+        self._subjects: tuple[str, ...] = (subjects.model(tenant, model),)
         self._clock = clock if clock is not None else SystemClock()
         self._pace = pace if pace is not None else Pace()
         self._waits = Waits(f"model {model!r} on the bus", self._clock)
+
+    def at(self, *servers: str) -> "BusModel":
+        """This model as the first of these servers gives it that is there and not full, else as any does.
+
+        Closed with this instance, and not by itself.
+        """
+        model = copy(self)
+        model._subjects = (*(subjects.replica(self._tenant, self._model, each) for each in servers), *self._subjects)
+        return model
+
+    async def servers(self, *, wait_s: float) -> tuple[str, ...]:
+        """The names of the servers that answer within ``wait_s``. Raises BusError."""
+        found = await inspect(self._bus, self._tenant, self._model, wait_s=wait_s)
+        return tuple(metrics.server for metrics in found)
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
         """See ModelInstance. ModelUnavailable also when the server falls silent or chunks are lost."""
@@ -133,20 +150,32 @@ class BusModel:
         """
         deadline = request.deadline_unix_ms if isinstance(request, GenerateRequest | EmbedRequest) else None
         left_s = self._waits.left_s(deadline)
+        body, headers = encode(request), request_headers(request, reply)
+        limit_s = timeout_s if left_s is None else min(timeout_s, left_s)
         with self._bus_errors():
             async with self._waits.at_most(None):
-                delivery = await self._bus.request(
-                    self._subject,
-                    encode(request),
-                    request_headers(request, reply),
-                    timeout_s=timeout_s if left_s is None else min(timeout_s, left_s),
-                )
+                delivery = await self._first(body, headers, limit_s)
         if ERROR in delivery.headers:
             raise model_error(from_info(self._reason(delivery)))
         try:
             return decode(answer, delivery.body)
         except MessageError as error:
             raise ModelUnavailable(f"a server of model {self._model!r} answered something else: {error}") from None
+
+    async def _first(self, body: bytes, headers: dict[str, str], timeout_s: float) -> Delivery:
+        """What the first server answers that is there and not full. Raises BusError.
+
+        Not where it is merely late: it may have begun, and two servers would write one reply.
+        """
+        *chosen, anybody = self._subjects
+        for subject in chosen:
+            try:
+                delivery = await self._bus.request(subject, body, headers, timeout_s=timeout_s)
+            except NoResponders:
+                continue
+            if delivery.headers.get(ERROR) != ModelBusy.__name__:
+                return delivery
+        return await self._bus.request(anybody, body, headers, timeout_s=timeout_s)
 
     def _reason(self, refused: Delivery) -> ErrorInfo:
         try:

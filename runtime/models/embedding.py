@@ -13,6 +13,7 @@ import structlog
 from antiphon.runtime.clock import Clock, SystemClock
 from antiphon.runtime.errors import AntiphonError, InvalidRequest, MissingExtra, ModelUnavailable
 from antiphon.runtime.models.wait import Waits
+from antiphon.schemas.identity import new_id
 from antiphon.schemas.inference import (
     Capabilities,
     Chunk,
@@ -20,6 +21,8 @@ from antiphon.schemas.inference import (
     EmbedRequest,
     GenerateRequest,
     ModelMetrics,
+    Pool,
+    Timing,
     Usage,
 )
 
@@ -57,7 +60,9 @@ class EmbeddingModel:
         self._max_waiting = max_waiting
         self._requests: dict[threading.Event, None] = {}  # each with what cancels it
         self._embedder: Embedder | None = None
-        self._waits = Waits(f"model {name}", clock or SystemClock())
+        self._clock = clock or SystemClock()
+        self._pool = Pool(id=f"model:{name}@{new_id()[:8]}", capacity=1, active=1)
+        self._waits = Waits(f"model {name}", self._clock)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"model-{name}")
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
@@ -82,12 +87,12 @@ class EmbeddingModel:
             raise ModelUnavailable(
                 f"model {self.name}: {self._max_waiting} requests wait already, the most it takes; try again later"
             )
-        cancelled = threading.Event()
+        cancelled, asked_s = threading.Event(), self._clock.monotonic_s()
         self._requests[cancelled] = None
         try:
             async with self._waits.at_most(self._waits.left_s(request.deadline_unix_ms)):
                 loop = asyncio.get_running_loop()
-                found = await loop.run_in_executor(self._worker, self._run, request.texts, cancelled)
+                found, begun_s = await loop.run_in_executor(self._worker, self._run, request.texts, cancelled)
         except TimeoutError:
             raise ModelUnavailable(f"model {self.name} did not embed before the deadline; allow more time") from None
         finally:
@@ -95,7 +100,12 @@ class EmbeddingModel:
             del self._requests[cancelled]
         if found.cut:
             log.warning("embedding_texts_cut", model=self.name, cut=found.cut, texts=len(request.texts))
-        return Embeddings(vectors=found.vectors, usage=Usage(input_tokens=found.tokens))
+        return Embeddings(
+            vectors=found.vectors,
+            usage=Usage(input_tokens=found.tokens),
+            timing=Timing(queue_s=begun_s - asked_s),
+            pool=self._pool,
+        )
 
     async def capabilities(self) -> Capabilities:
         """What the instance can do; loads the checkpoint. Raises as ``embed``."""
@@ -123,8 +133,9 @@ class EmbeddingModel:
         await asyncio.to_thread(self._worker.shutdown, cancel_futures=True)
         self._embedder = None
 
-    def _run(self, texts: tuple[str, ...], cancelled: threading.Event) -> "Embedded":
-        """On the worker. Errors that are not ours (memory, torch) become ModelUnavailable."""
+    def _run(self, texts: tuple[str, ...], cancelled: threading.Event) -> "tuple[Embedded, float]":
+        """On the worker; with when it began. Errors that are not ours (memory, torch) become ModelUnavailable."""
+        begun_s = self._clock.monotonic_s()
         try:
             found = self._load().embed(texts, cancelled)
         except AntiphonError:
@@ -134,7 +145,7 @@ class EmbeddingModel:
             raise ModelUnavailable(f"model {self.name}: {type(error).__name__}: {error}") from error
         if found is None:
             raise ModelUnavailable(f"model {self.name}: nobody waits for the vectors any more")
-        return found
+        return found, begun_s
 
     def _load(self) -> "Embedder":
         """On the worker."""

@@ -1,5 +1,6 @@
 """A model behind an OpenAI-compatible HTTP endpoint: OpenAI, vLLM, Ollama, llama.cpp and many others."""
 
+import contextlib
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -8,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import SecretStr
 
 from antiphon.runtime.clock import Clock, SystemClock
-from antiphon.runtime.errors import InvalidRequest, ModelUnavailable, UnknownModel
+from antiphon.runtime.errors import InvalidRequest, ModelError, ModelUnavailable, UnknownModel
 from antiphon.runtime.models.chat import Completion, body, vectors
 from antiphon.runtime.models.refusal import refusal
 from antiphon.runtime.models.sse import EventParser, EventTooLong
+from antiphon.runtime.models.vllm import READ_S, CacheReading, CacheWatch, explained, read
 from antiphon.runtime.models.wait import Waits
 from antiphon.runtime.urls import without_secrets
 from antiphon.schemas.inference import (
@@ -19,6 +21,7 @@ from antiphon.schemas.inference import (
     Chunk,
     Embeddings,
     EmbedRequest,
+    Finish,
     FinishReason,
     GenerateRequest,
     ModelMetrics,
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
 CONNECT_S: Final = 5.0
 _ERROR_BYTES: Final = 64 * 1024
+_METRICS_BYTES: Final = 1024 * 1024
 _ANSWER_BYTES: Final = 256 * 1024 * 1024  # of an embeddings answer: 10,000 vectors of 1,536 numbers as text
 _SHAPE: Final = (KeyError, TypeError, AttributeError, ValueError)  # what reading JSON of another shape raises
 
@@ -54,12 +58,15 @@ class OpenAIModel:
         self._model = model
         self._key = api_key
         self._timeout_s = timeout_s
-        self._waits = Waits(f"model {model!r} at {self._where}", clock if clock is not None else SystemClock())
+        clock = clock if clock is not None else SystemClock()
+        self._waits = Waits(f"model {model!r} at {self._where}", clock)
+        self._cache = CacheWatch(clock)
         self._client: httpx.AsyncClient | None = None
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
         """See ModelInstance. Raises InvalidOutput for tool calls that are no JSON, and see ``refusal``."""
         completion = Completion(self._model)
+        before = await self._cache_reading(request.deadline_unix_ms) if self._cache.due() else None
         events = self._events(body(request, self._model))
         try:
             while True:
@@ -82,7 +89,7 @@ class OpenAIModel:
         if not completion.finished:
             raise ModelUnavailable(f"{self._where}: the reply of {self._model!r} was cut off; ask again")
         for last in completion.end():
-            yield last
+            yield await self._explained(last, before, request.deadline_unix_ms) if isinstance(last, Finish) else last
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """See ModelInstance. A deadline that passes is ModelUnavailable."""
@@ -125,10 +132,32 @@ class OpenAIModel:
         if client is not None:
             await client.aclose()
 
+    async def _explained(self, finish: Finish, before: CacheReading | None, deadline_unix_ms: int | None) -> Finish:
+        """``finish`` with what the server's cache says of the call, where the usage did not and it was looked at."""
+        self._cache.replied(finish.usage.cached_tokens)
+        if before is None or finish.usage.cached_tokens is not None:
+            return finish
+        after = await self._cache_reading(deadline_unix_ms)
+        return finish if after is None else explained(finish, before, after)
+
+    async def _cache_reading(self, deadline_unix_ms: int | None) -> CacheReading | None:
+        """What a vLLM server says of its cache; None where this is none, or it does not answer at once."""
+        left_s = self._waits.left_s(deadline_unix_ms)
+        found: CacheReading | None = None
+        with contextlib.suppress(ModelError, TimeoutError):  # evidence, not work: the call goes on without
+            async with (
+                self._waits.at_most(READ_S if left_s is None else min(READ_S, left_s)),
+                self._opened("GET", f"{self._base_url.removesuffix('/v1')}/metrics") as response,
+            ):
+                found = read(await _text(response, _METRICS_BYTES), self._model)
+        if found is None:
+            self._cache.absent()
+        return found
+
     async def _events(self, sent: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """The JSON of each event of a streamed reply, to its end."""
         parser = EventParser()
-        async with self._opened("POST", "/chat/completions", sent) as response:
+        async with self._opened("POST", f"{self._base_url}/chat/completions", sent) as response:
             async for received in response.aiter_bytes():
                 try:
                     events = parser.feed(received)
@@ -152,7 +181,7 @@ class OpenAIModel:
         return found
 
     async def _json(self, method: str, path: str, sent: dict[str, Any] | None = None) -> dict[str, Any]:
-        async with self._opened(method, path, sent) as response:
+        async with self._opened(method, self._base_url + path, sent) as response:
             text = await _text(response, _ANSWER_BYTES)
         try:
             found = json.loads(text)
@@ -164,7 +193,7 @@ class OpenAIModel:
 
     @asynccontextmanager
     async def _opened(
-        self, method: str, path: str, sent: dict[str, Any] | None
+        self, method: str, url: str, sent: dict[str, Any] | None = None
     ) -> "AsyncGenerator[httpx.Response, None]":
         """A response of status 200; what goes wrong with the connection, until it is closed, is ModelUnavailable."""
         import httpx
@@ -172,7 +201,7 @@ class OpenAIModel:
         self._waits.check()
         headers = {"Authorization": f"Bearer {self._key.get_secret_value()}"} if self._key is not None else {}
         try:
-            async with self._http().stream(method, self._base_url + path, json=sent, headers=headers) as response:
+            async with self._http().stream(method, url, json=sent, headers=headers) as response:
                 if response.status_code != 200:
                     text = await _text(response, _ERROR_BYTES)
                     raise self._refused(response.status_code, text, response.headers.get("retry-after", ""))

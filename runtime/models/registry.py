@@ -8,6 +8,7 @@ from antiphon.runtime.bus.base import Bus
 from antiphon.runtime.clock import Clock, SystemClock
 from antiphon.runtime.errors import ConfigurationError, ModelUnavailable, UnknownModel
 from antiphon.runtime.models.base import ModelInstance
+from antiphon.runtime.models.price import Price, price_of
 from antiphon.runtime.models.setting import BusSetting, LocalSetting, ModelSetting, OpenAISetting
 from antiphon.runtime.settings import Settings
 
@@ -73,6 +74,11 @@ class ModelRegistry:
                 if found is None:
                     found = self._instances[name] = await self._make(name, setting)
         return found
+
+    def price(self, name: str) -> Price | None:
+        """What the model of that name costs; None where its setting does not say, or there is none."""
+        setting = self._settings.models.get(name)
+        return None if setting is None else price_of(setting)
 
     async def close(self) -> None:
         """Close every instance; one that fails does not keep the others open. Idempotent."""

@@ -93,6 +93,7 @@ class ModelServer:
         self._running: set[asyncio.Task[None]] = set()
         self._subscription: Subscription | None = None
         self._inspection: Subscription | None = None
+        self._alone: Subscription | None = None
         self._log = structlog.get_logger().bind(model=model, node=node)
 
     @property
@@ -112,13 +113,16 @@ class ModelServer:
         self._subscription = await self._bus.subscribe(
             subjects.model(self._tenant, self._model), self._receive, queue=self._model
         )
+        # For callers that choose a server by the beginning of the prompt.
+        alone = subjects.replica(self._tenant, self._model, self._node)
+        self._alone = await self._bus.subscribe(alone, self._receive)
         # By everybody, and at once: a server that is full is the one that somebody wants to know about.
         self._inspection = await self._bus.subscribe(inspection_of(self._tenant, self._model), self._handle)
 
     async def close(self) -> None:
         """Take no more; requests under way end with ModelUnavailable at their readers. Idempotent."""
-        subscriptions = (self._subscription, self._inspection)
-        self._subscription = self._inspection = None
+        subscriptions = (self._subscription, self._alone, self._inspection)
+        self._subscription = self._alone = self._inspection = None
         for subscription in subscriptions:
             if subscription is not None:
                 await subscription.stop()

@@ -40,15 +40,17 @@ async def fan_out(
     *,
     at_most: int = 8,
     quorum: int | None = None,
+    at_least: int | None = None,
     timeout_s: float | None = None,
 ) -> FanIn[Out]:
     """Have ``work`` done for every message, ``at_most`` of them at a time, each a durable call.
 
     One that fails stops no other. Leaves when ``quorum`` have succeeded (None: when all have ended), or after
-    ``timeout_s``; the rest is cancelled. Without a quorum the result has whatever there is.
+    ``timeout_s``; the rest is cancelled. Without a quorum the result has whatever there is. ``at_least`` as
+    ``ctx.group`` has it: a policy may have it leave with fewer successes.
 
     Raises:
-        QuorumMissed: fewer than ``quorum`` succeeded.
+        QuorumMissed: fewer than ``quorum`` succeeded, or than ``at_least`` of it.
         ConfigurationError: ``at_most`` below 1, or a quorum that no number of successes could reach.
     """
     if at_most < 1:
@@ -61,7 +63,7 @@ async def fan_out(
         async with gate.passed():
             return await start(ctx, work, message)
 
-    async with ctx.group(quorum=quorum, timeout_s=timeout_s) as group:
+    async with ctx.group(quorum=quorum, at_least=at_least, timeout_s=timeout_s) as group:
         for message in messages:
             group.start(one(message))
     ended = list(enumerate(group.outcomes))
@@ -70,8 +72,8 @@ async def fan_out(
         errors={index: outcome.error for index, outcome in ended if outcome.error is not None},
         unfinished=tuple(index for index, outcome in ended if outcome.cancelled),
     )
-    if quorum is not None and len(found.values) < quorum:
-        raise _missed(found, quorum, len(messages))
+    if quorum is not None and len(found.values) < (at_least or quorum):
+        raise _missed(found, at_least or quorum, len(messages))
     return found
 
 

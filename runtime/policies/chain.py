@@ -1,7 +1,8 @@
 """One operation of a handler, and the chain of interceptors it passes on its way to the transport.
 
-Order, outermost first: journal, trace, deadline, guards, (policies join here), budget, intent, transport. The journal
-is outermost because an operation that another attempt has recorded happens no more: no span is made, nothing spent.
+Order, outermost first: journal, trace, deadline, guards, policies, budget, intent, transport. The journal is outermost
+because an operation that another attempt has recorded happens no more: no span is made, nothing spent. The budget is
+inside the policies: what one answers from earlier work costs nothing, what one repeats costs again.
 An interceptor sees the operation, may answer it, change its deadline, or pass it on; handlers hold none of this.
 """
 
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from antiphon.schemas.task import Effect
 
 if TYPE_CHECKING:
+    from antiphon.runtime.branches import Joint
     from antiphon.runtime.delivery.task_run import TaskRun
     from antiphon.runtime.guards.guard import Guards
     from antiphon.runtime.telemetry.tracer import LightSpan
@@ -58,12 +60,12 @@ class Scope(NamedTuple):
 class Operation:
     """One operation. ``body`` is the canonical request; ``path`` its place in the handler (``3.b.1``).
 
-    ``target`` is an address, topic, model, tool or step name. ``deadline_unix_ms`` starts as the scope's and may
-    only come nearer. ``attributes`` go onto the span. ``request`` is what the transport needs beyond the body.
-    ``task_run`` is None outside durable work. ``key`` is the idempotency key; an ``unkeyed`` write cannot use it, so
-    its intent is journaled first, and ``resolve`` may say what became of one whose result is missing. ``restore``
-    makes the value from its recorded bytes. ``guards`` are the agent's, and ``rebind`` makes the request of a tool from
-    other arguments (JSON values).
+    ``target`` is an address, topic, model, tool or step name. ``deadline_unix_ms`` starts as the scope's and never
+    passes it. ``attributes`` go onto the span. ``request`` is what the transport needs beyond the body.
+    ``task_run`` is None outside durable work, ``joint`` outside the branches of a gather or group. ``key`` is the
+    idempotency key; an ``unkeyed`` write cannot use it, so its intent is journaled first, and ``resolve`` may say what
+    became of one whose result is missing. ``restore`` makes the value from its recorded bytes. ``guards`` are the
+    agent's, and ``rebind`` makes the request of a tool from other arguments (JSON values).
     """
 
     kind: OperationKind
@@ -78,6 +80,7 @@ class Operation:
     span: "LightSpan | None" = None
     span_id: str = ""  # of the span that recorded it in an earlier attempt
     task_run: "TaskRun | None" = None
+    joint: "Joint | None" = None
     key: str = ""
     unkeyed: bool = False
     version: str = ""  # of the peer's code that must do durable work; empty: any
@@ -85,6 +88,7 @@ class Operation:
     restore: Callable[[bytes], Any] | None = None
     guards: "Guards | None" = None
     rebind: Callable[[dict[str, Any]], Any] | None = None
+    waiter: str = ""  # of an ask that may be given up: by this id the peer is told
 
 
 class Outcome(NamedTuple):

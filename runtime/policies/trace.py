@@ -1,9 +1,11 @@
 """One span for every operation, with the facts that detectors need."""
 
+import asyncio
 from collections.abc import Awaitable
-from typing import Final
+from typing import Any, Final
 
 from antiphon.runtime.errors import error_type
+from antiphon.runtime.fields import field_sizes
 from antiphon.runtime.policies.chain import Next, Operation, OperationKind, Outcome
 from antiphon.runtime.telemetry import attributes as names
 from antiphon.runtime.telemetry.hashing import ContentHash
@@ -52,6 +54,8 @@ class TraceInterceptor:
         if run is not None:
             goes_on = run.spans.left(operation.path)
         span = operation.span = tracer.begin(name, kind, tracer.current(), attributes, goes_on=goes_on)
+        if operation.deadline_unix_ms is not None:
+            self._allow(attributes, operation.deadline_unix_ms, span.start_ns)
         if run is not None:
             run.spans.open(operation.path, span, name, kind)
         token = span.attach() if operation.kind in _CURRENT else None
@@ -60,6 +64,8 @@ class TraceInterceptor:
         except BaseException as error:
             if run is None or not run.is_parked:  # else the span goes on when the task does
                 attributes[names.ERROR_TYPE] = error_type(error)
+                if operation.joint is not None and isinstance(error, asyncio.CancelledError):
+                    attributes[names.RESULT_CONSUMED] = False
                 span.finish(status=2, message=str(error))
             raise
         finally:
@@ -67,10 +73,23 @@ class TraceInterceptor:
                 span.detach(token)
             if run is not None and not run.is_parked:
                 run.spans.close(operation.path)
-        if outcome.body and kind != names.PRODUCER:  # a peer's process span has its result's hash
+        if operation.joint is not None and operation.joint.left:
+            attributes[names.RESULT_CONSUMED] = False
+        if outcome.body and kind != names.PRODUCER:  # a peer's process span has what is known of its result
             attributes[names.RESULT_HASH] = self._hash(outcome.body)
+            attributes[names.RESULT_SIZE] = len(outcome.body)
+            sizes = field_sizes(outcome.body) if operation.kind is not OperationKind.MODEL else []
+            if sizes:
+                attributes[names.RESULT_FIELDS] = sizes
         span.finish()
         return outcome
+
+    @staticmethod
+    def _allow(attributes: dict[str, Any], deadline_unix_ms: int, start_ns: int) -> None:
+        """Note what the caller allowed: the deadline, or a timeout of the operation's own that is nearer."""
+        left_s = (deadline_unix_ms - start_ns // 1_000_000) / 1000
+        own_s = attributes.get(names.TIMEOUT_S, left_s)
+        attributes[names.TIMEOUT_S] = own_s if own_s < left_s else left_s if left_s > 0 else 0.0
 
     def _describe(self, operation: Operation) -> tuple[str, int]:
         """Fill in the operation's attributes; its span's name and kind."""
@@ -89,6 +108,12 @@ class TraceInterceptor:
         attributes[names.INPUT_HASH] = self._hash(operation.body)
         if kind == names.PRODUCER:
             attributes[names.MESSAGING_BODY_SIZE] = len(operation.body)
+        if operation.joint is not None:
+            attributes[names.GROUP], attributes[names.GROUP_NEEDED] = operation.joint.path, operation.joint.needed
+            if operation.joint.at_least is not None:
+                attributes[names.GROUP_AT_LEAST] = operation.joint.at_least
+            if operation.joint.width is not None:
+                attributes[names.GROUP_WIDTH] = operation.joint.width
         if scope.agent:
             attributes[names.AGENT] = scope.agent
         elif scope.labels:

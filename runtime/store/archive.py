@@ -17,12 +17,12 @@ from antiphon.runtime.clock import Clock
 from antiphon.runtime.delivery.bodies import read_blob, release, unpack
 from antiphon.runtime.delivery.journal_codec import decode_batch, encode_batch
 from antiphon.runtime.errors import BusError, BusUnavailable, Conflict, InvalidMessage, UnknownTask
-from antiphon.runtime.store.journals import Finished
+from antiphon.runtime.store.journals import Finished, digests_of, whole
 from antiphon.runtime.store.query import Reader
 from antiphon.runtime.store.sqlite import Store
 from antiphon.schemas import subjects
 from antiphon.schemas.envelope import BLOB, FINAL
-from antiphon.schemas.journal import Entry, JournalBatch
+from antiphon.schemas.journal import JournalBatch
 from antiphon.schemas.task import TaskState
 
 log = structlog.get_logger(__name__)
@@ -88,8 +88,7 @@ class Archiver:
         try:
             subject = subjects.parse(message.subject)
             batch = decode_batch(await unpack(self._bus, message.body, message.headers))
-            digests = {entry.digest for entry in batch.entries if entry.digest}
-            blobs = {digest: await read_blob(self._bus, digest) for digest in digests}
+            blobs = {digest: await read_blob(self._bus, digest) for digest in digests_of(batch)}
         except BusUnavailable:
             raise
         except InvalidMessage as error:
@@ -149,8 +148,12 @@ async def journal_on_bus(bus: Bus, tenant: str, task: str) -> JournalBatch | Non
     batches: list[JournalBatch] = []
     async for stored in bus.streams.read(JOURNAL.name, subjects.journal(tenant, task)):
         batches.append(await _batch(bus, stored))
-    entries = tuple([await _whole(bus, entry) for batch in batches for entry in batch.entries])
-    return replace(batches[-1], entries=entries) if entries else None
+    entries = tuple(entry for batch in batches for entry in batch.entries)
+    if not entries:
+        return None
+    found = replace(batches[-1], entries=entries)
+    blobs = {digest: await read_blob(bus, digest) for digest in digests_of(found)}
+    return whole(found, blobs.__getitem__)
 
 
 async def find_journal(bus: Bus, store: Reader, tenant: str, task: str) -> JournalBatch:
@@ -174,7 +177,3 @@ async def find_journal(bus: Bus, store: Reader, tenant: str, task: str) -> Journ
 
 async def _batch(bus: Bus, stored: StoredMessage) -> JournalBatch:
     return decode_batch(await unpack(bus, stored.body, stored.headers))
-
-
-async def _whole(bus: Bus, entry: Entry) -> Entry:
-    return replace(entry, value=await read_blob(bus, entry.digest)) if entry.digest else entry

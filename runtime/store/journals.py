@@ -6,10 +6,11 @@ a run and never between runs, where somebody could choose them.
 
 import sqlite3
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from antiphon.runtime.delivery.journal_codec import decode_batch, encode_batch
+from antiphon.schemas.envelope import BLOB
 from antiphon.schemas.journal import Entry, JournalBatch
 
 LEVEL = 1  # of zlib: 60 MB/s; 6 takes three times as long for a tenth less
@@ -57,17 +58,42 @@ def get_journal(connection: sqlite3.Connection, tenant: str, task: str) -> Journ
         ).fetchone()
         return b"" if found is None else zlib.decompress(found["content"])
 
+    batch = whole(batch, part)
     return replace(
         batch,
         entries=tuple(
-            replace(
-                entry,
-                value=part(entry.digest) if entry.digest else entry.value,
-                blocks={name: part(name) for name in entry.blocks} if entry.blocks else None,
-            )
+            replace(entry, blocks={name: part(name) for name in entry.blocks}) if entry.blocks else entry
             for entry in batch.entries
         ),
     )
+
+
+def journals_of(connection: sqlite3.Connection, tenant: str, run: str, limit: int) -> list[str]:
+    """The tasks of a run whose journals are there, in the order in which they ended; ``limit`` at most."""
+    rows = connection.execute(
+        "SELECT task FROM journals WHERE tenant = ? AND run = ? ORDER BY ended_ms LIMIT ?", (tenant, run, limit)
+    )
+    return [row["task"] for row in rows]
+
+
+def digests_of(batch: JournalBatch) -> set[str]:
+    """The blobs that hold values of the journal, and what its task was given and returned."""
+    found = {entry.digest for entry in batch.entries}
+    if batch.ended is not None:
+        found |= {batch.ended.digest, batch.ended.headers.get(BLOB, "")}
+    return found - {""}
+
+
+def whole(batch: JournalBatch, blob: Callable[[str], bytes]) -> JournalBatch:
+    """The journal with what its blobs hold in their place; the digests stay, as a mark of where it came from."""
+    entries = tuple(replace(entry, value=blob(entry.digest)) if entry.digest else entry for entry in batch.entries)
+    ended = batch.ended
+    if ended is not None:
+        given, returned = ended.headers.get(BLOB, ""), ended.digest
+        ended = replace(
+            ended, body=blob(given) if given else ended.body, value=blob(returned) if returned else ended.value
+        )
+    return replace(batch, entries=entries, ended=ended)
 
 
 def oldest_ms(connection: sqlite3.Connection) -> int | None:

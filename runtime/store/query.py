@@ -8,14 +8,16 @@ from typing import Self
 
 from antiphon.runtime.store.facts import MODEL_OPERATIONS, PROCESS, TOOL_OPERATION
 from antiphon.runtime.store.gaps import NodeHealth
-from antiphon.runtime.store.journals import get_journal
+from antiphon.runtime.store.journals import get_journal, journals_of
 from antiphon.runtime.store.pool import ReadPool
 from antiphon.runtime.store.rows import RUN_COLUMNS, SPAN_COLUMNS, log_from, mapping, run_from, span_from
 from antiphon.runtime.store.runs import Run, RunStatus
+from antiphon.runtime.store.scores import scores_of
 from antiphon.runtime.store.sketch import Sketch
 from antiphon.runtime.store.spending import Spending
 from antiphon.schemas.finding import Finding
 from antiphon.schemas.journal import JournalBatch
+from antiphon.schemas.score import Score
 from antiphon.schemas.telemetry import LogRecord, SpanLink, SpanRecord
 
 _NS = 1e9
@@ -180,6 +182,16 @@ class Reader:
         """What a task that has ended did, whole; None when the store does not have it."""
         with self._pool.connection() as connection:
             return get_journal(connection, tenant, task)
+
+    def journals(self, tenant: str, run: str, *, limit: int) -> list[str]:
+        """The tasks of a run whose journals are kept, in the order in which they ended."""
+        with self._pool.connection() as connection:
+            return journals_of(connection, tenant, run, limit)
+
+    def scores(self, run: str) -> tuple[Score, ...]:
+        """What was said of the run's tasks, by time."""
+        with self._pool.connection() as connection:
+            return scores_of(connection, run)
 
     def findings(self, *, limit: int = 200) -> tuple[Finding, ...]:
         """Open ones first, then by saving, then the newest."""

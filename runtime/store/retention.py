@@ -46,6 +46,11 @@ def forget_some(connection: sqlite3.Connection, retention: Retention, now_ns: in
     gone = 0
     for statement, bound in (
         ("DELETE FROM logs WHERE rowid IN (SELECT rowid FROM logs WHERE unix_ns < ? LIMIT ?)", before_ns),
+        (
+            "DELETE FROM scores WHERE (tenant, task, name) IN "
+            "(SELECT tenant, task, name FROM scores WHERE unix_ms < ? / 1000000 LIMIT ?)",
+            before_ns,
+        ),
         ("DELETE FROM gaps WHERE rowid IN (SELECT rowid FROM gaps WHERE unix_ns < ? LIMIT ?)", before_ns),
     ):
         gone += connection.execute(statement, (bound, STEP_ROWS)).rowcount

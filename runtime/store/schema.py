@@ -69,7 +69,15 @@ _JOURNALS = (
         PRIMARY KEY (tenant, run, hash))""",
 )
 
-STEPS: tuple[tuple[str, ...], ...] = (_FIRST, _JOURNALS)
+_SCORES = (
+    """CREATE TABLE scores (
+        tenant TEXT NOT NULL, task TEXT NOT NULL, name TEXT NOT NULL, unix_ms INTEGER NOT NULL, body TEXT NOT NULL,
+        PRIMARY KEY (tenant, task, name)) WITHOUT ROWID""",
+    "CREATE INDEX scores_task ON scores (task)",
+    "CREATE INDEX scores_unix ON scores (unix_ms)",
+)
+
+STEPS: tuple[tuple[str, ...], ...] = (_FIRST, _JOURNALS, _SCORES)
 
 
 def migrate(connection: sqlite3.Connection, path: Path, steps: Sequence[Sequence[str]] = STEPS) -> int:

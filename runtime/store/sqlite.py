@@ -22,8 +22,10 @@ from antiphon.runtime.store.rollups import Cell, Key, Rollups
 from antiphon.runtime.store.rows import check_batch
 from antiphon.runtime.store.runs import Run
 from antiphon.runtime.store.schema import migrate
+from antiphon.runtime.store.scores import put_scores
 from antiphon.runtime.store.sketch import Sketch
 from antiphon.schemas.finding import Finding
+from antiphon.schemas.score import Score
 from antiphon.schemas.telemetry import TelemetryBatch
 
 log = structlog.get_logger(__name__)
@@ -141,6 +143,11 @@ class Store:
         """
         with self._transaction() as connection:
             put_journals(connection, finished)
+
+    def put_scores(self, scores: Iterable[tuple[str, Score]]) -> None:
+        """Keep the newest score of each name of a task; each with its tenant."""
+        with self._transaction() as connection:
+            put_scores(connection, scores)
 
     def reject(self, *, subject: str, sequence: int, reason: str, body: bytes) -> None:
         """Keep a body nobody could read; the newest 100 stay, every one is counted in the row ids."""

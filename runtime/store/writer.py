@@ -9,13 +9,15 @@ import structlog
 from pydantic import ValidationError
 
 from antiphon.runtime.bus.base import Consumer, ConsumerSpec, Lease, Streams, StreamSpec
-from antiphon.runtime.bus.topology import FINDINGS, TELEMETRY
+from antiphon.runtime.bus.topology import EVENTS, FINDINGS, TELEMETRY
 from antiphon.runtime.clock import Clock
 from antiphon.runtime.errors import BusError, InvalidMessage
 from antiphon.runtime.store.rows import check_batch
 from antiphon.runtime.store.sqlite import ROWS_PER_TRANSACTION, Received, Store, Written
 from antiphon.runtime.telemetry.codec import decode
+from antiphon.schemas import subjects
 from antiphon.schemas.finding import Finding
+from antiphon.schemas.score import TOPIC, Score
 
 log = structlog.get_logger(__name__)
 
@@ -55,8 +57,9 @@ class StoreWriter:
     async def run(self) -> None:
         """Consume until cancelled. A lost connection or a full disk is logged and tried again."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow(TELEMETRY, self._store_telemetry))
-            group.create_task(self._follow(FINDINGS, self._store_findings))
+            group.create_task(self._follow(TELEMETRY, TELEMETRY.subjects, self._store_telemetry))
+            group.create_task(self._follow(FINDINGS, FINDINGS.subjects, self._store_findings))
+            group.create_task(self._follow(EVENTS, (subjects.every_event(TOPIC),), self._store_scores))
             group.create_task(self._upkeep())
 
     async def settle(self, timeout_s: float) -> bool:
@@ -74,8 +77,10 @@ class StoreWriter:
         async with self._turn:
             await self._turn.wait()
 
-    async def _follow(self, stream: StreamSpec, store: Callable[[Consumer], Awaitable[None]]) -> None:
-        spec = ConsumerSpec(stream=stream.name, name=DURABLE, subjects=stream.subjects)
+    async def _follow(
+        self, stream: StreamSpec, taken: tuple[str, ...], store: Callable[[Consumer], Awaitable[None]]
+    ) -> None:
+        spec = ConsumerSpec(stream=stream.name, name=DURABLE, subjects=taken)
         while True:
             try:
                 consumer = await self._streams.consume(spec)
@@ -145,6 +150,24 @@ class StoreWriter:
                 await lease.ack()
             if self._listener is not None:
                 self._listener.found(findings)
+
+    async def _store_scores(self, consumer: Consumer) -> None:
+        leases = await consumer.fetch(FETCH, IDLE_S)
+        scores: list[tuple[str, Score]] = []
+        good: list[Lease] = []
+        for lease in leases:
+            try:
+                scores.append(
+                    (subjects.parse(lease.message.subject).tenant, Score.model_validate_json(lease.message.body))
+                )
+            except ValidationError as error:
+                await self._reject(lease, str(error))
+            else:
+                good.append(lease)
+        if scores:
+            await self._in_thread(lambda: self._store.put_scores(scores))
+            for lease in good:
+                await lease.ack()
 
     async def _reject(self, lease: Lease, reason: str) -> None:
         message = lease.message

@@ -63,6 +63,13 @@ GUARD_STAGE: Final = "antiphon.guard.stage"  # handler.input | … | tool.result
 GUARD_ACTION: Final = "antiphon.guard.action"  # refused | rewritten | repeated
 GUARD_REASON: Final = "antiphon.guard.reason"  # without what the guard has seen
 
+# [ours] policies at work: events on the span of the operation
+HEDGE_EVENT: Final = "antiphon.hedge"  # there was a second attempt
+HEDGE_WON: Final = "antiphon.hedge.won"  # 1 | 2: which attempt gave the result; 0: both failed
+RETRY_EVENT: Final = "antiphon.retry"  # an attempt failed, with error.type, and another follows
+RETRY_WAIT_S: Final = "antiphon.retry.wait_s"
+BATCH_SIZE: Final = "antiphon.batch.size"  # an attribute: so many calls were made into one, this one included
+
 # [ours] identity
 NODE: Final = "antiphon.node"
 TENANT: Final = "antiphon.tenant"
@@ -94,6 +101,8 @@ RESULT_FIELDS: Final = "antiphon.result.fields"  # of a typed reply, "name:bytes
 FIELDS_READ: Final = "antiphon.fields_read"  # on handlers: "operation span id:name,name" for each typed reply it got
 GROUP: Final = "antiphon.group"  # path of the gather or group that the operation is a branch of
 GROUP_NEEDED: Final = "antiphon.group.needed"  # successes after which that group goes on
+GROUP_WIDTH: Final = "antiphon.group.width"  # of ctx.each, whose steps are independent: how many ran at a time
+GROUP_AT_LEAST: Final = "antiphon.group.at_least"  # successes that would do, where the code declares it
 EFFECT: Final = "antiphon.effect"  # pure | read | write
 TOOL_TTL_S: Final = "antiphon.tool.ttl_s"
 TOOL_BATCH: Final = "antiphon.tool.batch"  # true where the tool declares that it takes many calls at once

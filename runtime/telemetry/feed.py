@@ -3,14 +3,14 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
 from antiphon.runtime.clock import Clock
-from antiphon.runtime.telemetry.codec import Pack, SpanRow, decode, encode_log, encode_span, packs
+from antiphon.runtime.telemetry.codec import Pack, SpanRow, decode, encode_log, encode_span, packs, shard_of
 from antiphon.runtime.telemetry.span import LightSpan
 from antiphon.schemas.identity import new_id
 from antiphon.schemas.telemetry import LogRecord, TelemetryBatch
@@ -24,7 +24,7 @@ RETRY_MAX_S: Final = 1.0
 OUTAGE_S: Final = 30.0  # a broker that is started again, or a cluster that elects a leader, is back by then
 CLOSE_S: Final = 2.0
 
-Publish = Callable[[bytes, str], Awaitable[None]]
+Publish = Callable[[bytes, str, int], Awaitable[None]]
 Sink = Callable[[TelemetryBatch], None]
 
 _log = structlog.get_logger()
@@ -45,20 +45,29 @@ class FeedStats:
 class Feed:
     """A bounded buffer of spans and logs, and the task that empties it 100 ms after the first, or when 512 wait.
 
-    ``publish`` stores a batch (msgpack; the id is the same when it is tried again) and returns when that is confirmed;
+    ``publish`` stores a batch (msgpack; the id is the same when it is tried again) in a shard and returns when that is
+    confirmed. All spans of a trace go to one of ``shards``, logs to the first;
     ``sinks`` get it as a value, before that and on the event loop. A full
     buffer refuses what comes (and counts it): the oldest spans are the parents, the worst ones to lose. Adding is safe
     from any thread; everything else belongs to the event loop.
     """
 
     def __init__(
-        self, *, node: str, publish: Publish, clock: Clock, sinks: Sequence[Sink] = (), limit: int = LIMIT
+        self,
+        *,
+        node: str,
+        publish: Publish,
+        clock: Clock,
+        sinks: Sequence[Sink] = (),
+        shards: int = 1,
+        limit: int = LIMIT,
     ) -> None:
         self.unix_ns = clock.unix_ns
         self._node = node
         self._publish = publish
         self._id = new_id()  # node names come again
         self._sinks = tuple(sinks)
+        self._shards = shards
         self._limit = limit
         # One list each for good: append, slice and del are atomic, whereas a swapped list could still be appended to.
         self._spans: list[bytes] = []  # encoded where they end: 10 % of an ask cheaper than kept whole until a flush
@@ -197,22 +206,31 @@ class Feed:
             if not (starts or taken or logs):
                 return
             self._in_hand = len(starts) + len(taken) + len(logs)
-            for pack in packs([*starts, *taken], logs):  # starts first: readers see no end before its start
-                await self._send_pack(pack)
-                self._in_hand -= len(pack.spans) + len(pack.logs)
+            for shard, spans in self._sharded([*starts, *taken]):  # starts first: readers see no end before its start
+                for pack in packs(spans, () if shard else logs):
+                    await self._send_pack(pack, shard)
+                    self._in_hand -= len(pack.spans) + len(pack.logs)
             starts = []
             waiting -= len(taken)
             if waiting <= 0 and not self._logs:
                 return
 
-    async def _send_pack(self, pack: Pack) -> None:
+    def _sharded(self, spans: list[bytes]) -> Iterable[tuple[int, list[bytes]]]:
+        if self._shards == 1:
+            return ((0, spans),)
+        found: dict[int, list[bytes]] = {0: []}  # also without spans: logs go there
+        for span in spans:
+            found.setdefault(shard_of(span, self._shards), []).append(span)
+        return found.items()
+
+    async def _send_pack(self, pack: Pack, shard: int) -> None:
         self._sequence += 1
         body = pack.encode(node=self._node, sequence=self._sequence, dropped=self._dropped)
         if self._sinks:
             batch = decode(body)
             for sink in self._sinks:
                 self._hand(sink, batch)
-        if await self._published(body):
+        if await self._published(body, shard):
             self._sent_spans += len(pack.spans)
             self._sent_logs += len(pack.logs)
             self._refused = False
@@ -225,13 +243,13 @@ class Feed:
         except Exception:
             _log.exception("telemetry_sink_failed", node=self._node, batch=batch.sequence)
 
-    async def _published(self, body: bytes) -> bool:
+    async def _published(self, body: bytes, shard: int) -> bool:
         loop = asyncio.get_running_loop()
         until_s, wait_s = loop.time() + OUTAGE_S, RETRY_S
         while True:
             try:
                 async with asyncio.timeout(PUBLISH_TIMEOUT_S):
-                    await self._publish(body, f"{self._id}:{self._sequence}")
+                    await self._publish(body, f"{self._id}:{self._sequence}", shard)
                 return True
             except Exception as error:  # whatever the bus raises: telemetry is lost, work goes on
                 if loop.time() + wait_s > until_s:

@@ -50,17 +50,18 @@ def start_telemetry(
     environ: Mapping[str, str] | None = None,
     sample: float = 1.0,
     sinks: Sequence[Sink] = (),
+    shards: int = 1,
 ) -> Telemetry:
     """Start tracing: batches go to ``publish`` and ``sinks``, and by OTLP where ``environ`` names an endpoint.
 
-    Needs a running event loop. ``sample`` is the probability that a new trace is recorded. ``environ`` is the
+    Needs a running event loop. ``shards`` as Feed takes it. ``sample`` is the probability that a new trace is recorded. ``environ`` is the
     process's own unless given, as OpenTelemetry's standard has it.
 
     Raises:
         ConfigurationError: an OTEL_ variable that cannot be used.
     """
     otlp = otlp_sink(os.environ if environ is None else environ, node=node)
-    feed = Feed(node=node, publish=publish, clock=clock, sinks=(*sinks, otlp) if otlp else sinks)
+    feed = Feed(node=node, publish=publish, clock=clock, sinks=(*sinks, otlp) if otlp else sinks, shards=shards)
     random = id_source()
     feed.start()
     return Telemetry(

@@ -1,4 +1,4 @@
-"""What steps cost: tokens and seconds of model instance time."""
+"""What steps cost: tokens, seconds of model instance time and money."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,18 +10,23 @@ from antiphon.runtime.whatif.trace import Step
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """Tokens in and out, and seconds in which a model instance worked (waiting not counted)."""
+    """Tokens in and out, seconds in which a model instance worked (waiting not counted), and what was to be paid.
+
+    ``usd`` is 0 where no step has a price on record: a model of one's own.
+    """
 
     tokens: float
     model_s: float
+    usd: float
 
 
 def cost_of(steps: Iterable[Step]) -> Cost:
-    """The sum over the model calls among ``steps``."""
-    tokens = model_s = 0.0
+    """The sum over the model calls among ``steps``; of money, over all of them: a tool may have its price too."""
+    tokens = model_s = usd = 0.0
     for step in steps:
+        usd += facts.number(step.span, attr.COST_USD) or 0
         if step.operation == facts.MODEL:
             tokens += facts.number(step.span, attr.GENAI_INPUT_TOKENS) or 0
             tokens += facts.number(step.span, attr.GENAI_OUTPUT_TOKENS) or 0
             model_s += (step.end_ns - step.begin_ns) / 1e9
-    return Cost(tokens=tokens, model_s=model_s)
+    return Cost(tokens=tokens, model_s=model_s, usd=usd)

@@ -3,7 +3,6 @@
 Spans come from other machines and other languages, so a value of the wrong type reads as absent.
 """
 
-import math
 from typing import Final
 
 from antiphon.runtime.telemetry import attributes as attr
@@ -20,6 +19,8 @@ PEERS: Final = frozenset({"ask", "call", "submit"})
 MODEL: Final = "model"
 TOOL: Final = "tool"
 
+LARGEST: Final = 1e18  # nothing that is measured here is larger
+
 
 def text(span: SpanRecord, key: str) -> str:
     """A text attribute, or empty."""
@@ -28,9 +29,9 @@ def text(span: SpanRecord, key: str) -> str:
 
 
 def number(span: SpanRecord, key: str) -> float | None:
-    """A finite number of at least zero, or None."""
+    """A number from 0 to LARGEST, or None: sums and products of such numbers stay finite."""
     value = span.attributes.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LARGEST:  # false for NaN too
         return None
     return value
 

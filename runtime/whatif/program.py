@@ -9,6 +9,8 @@ from antiphon.runtime.whatif.simulator import UNLIMITED, Program, Task, Timeline
 from antiphon.runtime.whatif.trace import Step, Trace
 
 FIDELITY = 0.05  # an unedited replay further from the record than this says nothing about an edited one
+EDGES = 100_000  # dependencies below one step; 2,500 calls that each follow 2,500 others would have 6 million
+WIDTH = 64  # beyond that a task waits only for so many, the last to end: unedited, that is the same moment
 BOUNDS = (
     "Low end: no model serves more at once than it was seen to. High end: up to its reported capacity, each call as "
     "fast as recorded."
@@ -37,6 +39,14 @@ class Run:
     def latency_ns(self, timeline: Timeline) -> int:
         """What the run took in a replay."""
         return timeline.end_ns[self.finish] - timeline.begin_ns[self.root]
+
+    def tasks(self, steps: Iterable[Step]) -> frozenset[int]:
+        """All tasks of these steps."""
+        return frozenset(task for step in steps for task in (self.first[step.index], self.last[step.index]))
+
+    def call(self, step: Step) -> tuple[int, int]:
+        """The first and last task of a step, as edits name a call."""
+        return self.first[step.index], self.last[step.index]
 
 
 def pool_of(step: Step) -> str | None:
@@ -75,7 +85,7 @@ def compile_run(trace: Trace) -> Run | None:
         if own != end:
             tasks.append(Task(after=after[end][0], gap_ns=after[end][1]))
     model_pools = {pool_of(s) for s in trace.steps if s.operation == facts.MODEL}
-    reported, active = _capacities(trace.steps)
+    reported, active = capacities(trace.steps)
     wide = {p: max(reported.get(p, UNLIMITED), n) for p, n in active.items()}
     narrow = {p: active[p] if p in model_pools else n for p, n in wide.items()}
     hopeful = calibrate(Program(tasks=tuple(tasks), pools=wide))
@@ -93,12 +103,17 @@ def compile_run(trace: Trace) -> Run | None:
     )
 
 
-def join(programs: Iterable[Program]) -> tuple[tuple[Program, Timeline] | None, list[int]]:
-    """Programs of one time as one that shares their pools, calibrated together with its replay; where each begins."""
+def join(
+    programs: Iterable[Program], at_least: Mapping[str, int] | None = None
+) -> tuple[tuple[Program, Timeline] | None, list[int]]:
+    """Programs of one time as one that shares their pools, calibrated together with its replay; where each begins.
+
+    A pool is as large as the largest that one of them has, and as ``at_least`` says.
+    """
     tasks: list[Task] = []
     starts: list[int] = []
     pools: dict[str, int] = {}
-    for program in programs:
+    for number, program in enumerate(programs):
         base = len(tasks)
         starts.append(base)
         for task in program.tasks:
@@ -110,10 +125,14 @@ def join(programs: Iterable[Program]) -> tuple[tuple[Program, Timeline] | None, 
                     also=tuple(i + base for i in task.also),
                     held_until=held,
                     delay_ns=0,
+                    run=number,
+                    cancels=tuple(i + base for i in task.cancels),
                 )
             )
         for pool, capacity in program.pools.items():
             pools[pool] = max(pools.get(pool, 1), capacity)
+    for pool in pools:
+        pools[pool] = max(pools[pool], (at_least or {}).get(pool, 1))
     return calibrate(Program(tasks=tuple(tasks), pools=pools)), starts
 
 
@@ -123,10 +142,15 @@ def _wire(step: Step, steps: Sequence[Step], after: list[After], first: Sequence
     before: list[Step] = []  # ended, and no later step began after their end
     earlier: list[Step] = []
 
+    spent = 0
+
     def since(at_ns: int) -> After:
-        if before:
-            return tuple(last[s.index] for s in before), max(at_ns - max(s.end_ns for s in before), 0)
-        return (own,), max(at_ns - step.begin_ns, 0)
+        nonlocal spent
+        if not before:
+            return (own,), max(at_ns - step.begin_ns, 0)
+        waits = before if spent < EDGES else sorted(before, key=lambda s: s.end_ns)[-WIDTH:]
+        spent += len(waits)
+        return tuple(last[s.index] for s in waits), max(at_ns - max(s.end_ns for s in before), 0)
 
     for child in sorted((steps[i] for i in step.children), key=lambda s: (s.ready_ns, s.index)):
         before, earlier = _frontier(before, earlier, child.ready_ns)
@@ -142,14 +166,15 @@ def _frontier(before: list[Step], earlier: list[Step], at_ns: int) -> tuple[list
 
     Of the steps that ended by then, those that no other one of them began after.
     """
-    ended = before + [s for s in earlier if s.end_ns <= at_ns]
-    if not ended:
-        return [], earlier
+    fresh = [s for s in earlier if s.end_ns <= at_ns]
+    if not fresh:
+        return before, earlier
+    ended = before + fresh
     latest = max(s.ready_ns for s in ended)
     return [s for s in ended if s.end_ns > latest or s.ready_ns == latest], [s for s in earlier if s.end_ns > at_ns]
 
 
-def _capacities(steps: Sequence[Step]) -> tuple[Mapping[str, int], Mapping[str, int]]:
+def capacities(steps: Iterable[Step]) -> tuple[Mapping[str, int], Mapping[str, int]]:
     """Per pool the capacity it reports, and the most that was seen at work in it at once."""
     reported: dict[str, int] = {}
     active: dict[str, int] = {}
@@ -163,7 +188,9 @@ def _capacities(steps: Sequence[Step]) -> tuple[Mapping[str, int], Mapping[str, 
             reported[pool] = max(capacity, reported.get(pool, 1))
         active[pool] = max(facts.whole(step.span, attr.POOL_ACTIVE) or 1, active.get(pool, 1))
         if step.end_ns > step.begin_ns:
-            edges.setdefault(pool, []).extend(((step.begin_ns, 1), (step.end_ns, -1)))
+            # A caller's span outlives the work: with the last 1 % of it counted, a full pool looks one larger.
+            last_ns = step.end_ns - (step.end_ns - step.begin_ns) // 100
+            edges.setdefault(pool, []).extend(((step.begin_ns, 1), (last_ns, -1)))
     for pool, changes in edges.items():
         level = 0
         for _, change in sorted(changes):

@@ -31,14 +31,20 @@ class Task:
     pool: str | None = None
     held_until: int | None = None
     delay_ns: int = 0  # between having a slot and beginning, not explained by the replayed tasks
+    run: int = 0  # of a joint program: which of its runs the task is of
+    cancels: tuple[int, ...] = ()  # those of these tasks that have not ended end when this one does
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """Tasks and the capacity of their pools; a pool that is not named has no limit."""
+    """Tasks and the capacity of their pools; a pool that is not named has no limit.
+
+    Pools in ``least_attained`` serve the run first whose ended tasks took least of the pool, not what waited longest.
+    """
 
     tasks: tuple[Task, ...]
     pools: Mapping[str, int] = field(default_factory=dict)
+    least_attained: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,20 +81,24 @@ _END, _READY = 0, 1  # at one instant, slots are given back before they are aske
 def _run(program: Program, *, recorded: bool) -> tuple[Timeline, list[int]] | None:
     tasks = program.tasks
     size = len(tasks)
-    begin, end, wait, ready, delay = [0] * size, [0] * size, [0] * size, [0] * size, [0] * size
+    begin, end, wait, delay = [-1] * size, [0] * size, [0] * size, [0] * size
+    ready = [0 if task.after else task.ready_ns for task in tasks]
+    over, holds = [False] * size, [False] * size  # has ended; has a slot
     missing = [len(task.after) + len(task.also) for task in tasks]
     followers: list[list[tuple[int, int]]] = [[] for _ in tasks]  # and the gap
-    returns: dict[int, list[str]] = {}
+    returns: dict[int, list[int]] = {}  # by task: those whose slots it gives back
     for index, task in enumerate(tasks):
         for before in task.after:
             followers[before].append((index, task.gap_ns))
         for before in task.also:
             followers[before].append((index, 0))
-        if task.pool is not None:
-            returns.setdefault(index if task.held_until is None else task.held_until, []).append(task.pool)
+        if task.pool in program.pools:
+            returns.setdefault(index if task.held_until is None else task.held_until, []).append(index)
     free = dict(program.pools)
     queues: dict[str, deque[int]] = {pool: deque() for pool in free}
-    events = [(task.ready_ns, _READY, index) for index, task in enumerate(tasks) if not task.after]
+    attained: dict[tuple[str, int], int] = {}  # ns, by pool and run
+    # Of what is ready at one instant, that comes first which came first on record.
+    events = [(t.ready_ns, _READY, t.begin_ns, index) for index, t in enumerate(tasks) if not missing[index]]
     heapq.heapify(events)
     done = 0
 
@@ -97,35 +107,68 @@ def _run(program: Program, *, recorded: bool) -> tuple[Timeline, list[int]] | No
         wait[index] = now - ready[index]
         delay[index] = max(task.begin_ns - now, 0) if recorded else task.delay_ns
         begin[index] = now + delay[index]
-        heapq.heappush(events, (begin[index] + task.service_ns, _END, index))
+        heapq.heappush(events, (begin[index] + task.service_ns, _END, 0, index))
+
+    def release(index: int, now: int) -> None:
+        pool = tasks[index].pool
+        if pool is None or not holds[index]:
+            return
+        holds[index] = False
+        queue = queues[pool]
+        while queue:
+            place = 0
+            if recorded:  # in the order in which they were served, whatever decided it
+                place = min(range(len(queue)), key=lambda i: tasks[queue[i]].begin_ns)
+            elif pool in program.least_attained:  # a scan: what a run has attained changes while its tasks wait
+                place = min(range(len(queue)), key=lambda i: attained.get((pool, tasks[queue[i]].run), 0))
+            waiting = queue[place]
+            del queue[place]
+            if not over[waiting]:
+                holds[waiting] = True
+                serve(waiting, now)
+                return
+        free[pool] += 1
+
+    def close(index: int, now: int) -> None:
+        nonlocal done
+        over[index] = True
+        end[index] = now
+        if not 0 <= begin[index] <= now:  # cancelled before it began
+            begin[index] = now
+        done += 1
+        pool, run = tasks[index].pool, tasks[index].run
+        if pool in program.least_attained and pool is not None:
+            attained[pool, run] = attained.get((pool, run), 0) + now - begin[index]
+        for holder in returns.get(index, ()):
+            release(holder, now)
+        held = tasks[index].held_until
+        if held is not None and over[held]:  # was cancelled while this one waited for the slot
+            release(index, now)
+        for follower, gap in followers[index]:
+            ready[follower] = max(ready[follower], now + gap)
+            missing[follower] -= 1
+            if not missing[follower] and not over[follower]:
+                heapq.heappush(events, (ready[follower], _READY, tasks[follower].begin_ns, follower))
 
     while events:
-        now, what, index = heapq.heappop(events)
-        pool = tasks[index].pool
+        now, what, _, index = heapq.heappop(events)
+        if over[index]:
+            continue
         if what == _READY:
-            ready[index] = now
+            pool = tasks[index].pool
             if pool is None or pool not in free:
                 serve(index, now)
             elif free[pool] > 0:
                 free[pool] -= 1
+                holds[index] = True
                 serve(index, now)
             else:
                 queues[pool].append(index)
             continue
-        end[index] = now
-        done += 1
-        for returned in returns.get(index, ()):
-            if returned not in free:
-                continue
-            if queues[returned]:
-                serve(queues[returned].popleft(), now)
-            else:
-                free[returned] += 1
-        for follower, gap in followers[index]:
-            ready[follower] = max(ready[follower], now + gap)
-            missing[follower] -= 1
-            if not missing[follower]:
-                heapq.heappush(events, (ready[follower], _READY, follower))
+        close(index, now)
+        for other in tasks[index].cancels:
+            if not over[other]:
+                close(other, now)
     if done < size:
         return None
     return Timeline(begin_ns=begin, end_ns=end, wait_ns=wait), delay

@@ -158,7 +158,7 @@ def test_a_bad_variable_is_named(tmp_path: Path, variable: str, value: str, expe
 @pytest.mark.parametrize(
     ("file", "expected"),
     [
-        ("trace = true\nloud = 1\n", "antiphon.toml sets 'loud', expected one of capture_content"),
+        ("trace = true\nloud = 1\n", "antiphon.toml sets 'loud', expected one of apply, capture_content"),
         ("trace = \n", "antiphon.toml cannot be read .*expected a TOML file"),
         ("tenant = 7\n", "tenant in .*antiphon.toml is 7, expected 1 to 64 characters"),
         ("nats_token = 7\n", "nats_token in .*antiphon.toml is something else, expected text"),

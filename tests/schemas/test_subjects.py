@@ -32,6 +32,7 @@ def test_all_other_kinds_round_trip(tenant: str, name: str, task: str, topic: st
     assert subjects.parse_stream(subjects.stream(tenant, task)) == task
     assert subjects.parse_event(subjects.event(tenant, topic)) == topic
     assert subjects.parse_model(subjects.model(tenant, name)) == name
+    assert subjects.parse_replica(subjects.replica(tenant, name, name)) == (name, name)
     assert subjects.parse_control(subjects.control(tenant, name, task)) == (name, task)
     assert subjects.parse_telemetry(subjects.telemetry(tenant, name)) == name
     assert subjects.parse_finding(subjects.finding(tenant, name)) == name

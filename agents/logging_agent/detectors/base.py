@@ -12,6 +12,28 @@ from antiphon.schemas.finding import Finding
 from antiphon.schemas.telemetry import SpanRecord
 
 
+class Saved(tuple[float, float]):
+    """Seconds that an edit saves a run, the smaller bound first, and the edited programs (cautious, hopeful).
+
+    With them the edits of many runs can be replayed together: what one run no longer occupies, others need not wait
+    for.
+    """
+
+    edited: tuple[Program, Program]
+    is_doubted: bool = False
+
+    def __new__(cls, low: float, high: float, edited: tuple[Program, Program]) -> "Saved":
+        made = super().__new__(cls, (low, high))
+        made.edited = edited
+        return made
+
+    def doubted(self) -> "Saved":
+        """The same where the edit may not be possible at all: the lower bound is no saving."""
+        doubted = Saved(min(0.0, self[0]), self[1], self.edited)
+        doubted.is_doubted = True
+        return doubted
+
+
 @dataclass(frozen=True)
 class Observed:
     """A closed trace with its cohort. Its program is compiled when a detector first asks for it."""
@@ -24,9 +46,9 @@ class Observed:
         """The trace for the simulator; None if its record contradicts itself."""
         return compile_run(self.trace)
 
-    def saved_s(self, cautious: Program, hopeful: Program) -> tuple[float, float] | None:
-        """Seconds that two edits of this run's programs save, the smaller first; None where an edit stalls or
-        the unedited replay does not reproduce the record."""
+    def saved_s(self, cautious: Program, hopeful: Program) -> Saved | None:
+        """Seconds that two edits of this run's programs save; None where an edit stalls or the unedited replay does
+        not reproduce the record."""
         if self.run is None:
             return None
         saved = []
@@ -37,7 +59,7 @@ class Observed:
             if becomes is None or abs(before - recorded) > FIDELITY * recorded:
                 return None
             saved.append((before - self.run.latency_ns(becomes)) / 1e9)
-        return min(saved), max(saved)
+        return Saved(min(saved), max(saved), (cautious, hopeful))
 
 
 class Detector(Protocol):

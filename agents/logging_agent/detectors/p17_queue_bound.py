@@ -17,14 +17,13 @@ it. Requests that would come faster if they were answered faster: arrivals are t
 """
 
 import random
-from collections import OrderedDict, deque
-from dataclasses import dataclass
+from collections import OrderedDict
 from typing import ClassVar
 
-from antiphon.agents.logging_agent.cases import Case, Cases
-from antiphon.agents.logging_agent.cohorts import Cohort
+from antiphon.agents.logging_agent.cases import Cases
 from antiphon.agents.logging_agent.detectors.base import Observed
-from antiphon.agents.logging_agent.queueing import Queueing, examine, measured
+from antiphon.agents.logging_agent.queueing import examine, measured
+from antiphon.agents.logging_agent.window import Suspects, Window
 from antiphon.runtime.telemetry import attributes as attr
 from antiphon.runtime.whatif import facts
 from antiphon.runtime.whatif.program import BOUNDS
@@ -38,8 +37,6 @@ MAX_WAIT_SHARE = 0.30
 DECAY = 0.9  # of the moving averages: about the last ten messages count
 
 _AGENTS = 512
-_WINDOW_RUNS = 50
-_WINDOW_STEPS = 5_000
 
 
 class _Load:
@@ -55,16 +52,6 @@ class _Load:
         return self.wait_s / max(self.wait_s + self.serve_s, 1e-9)
 
 
-@dataclass(slots=True)
-class _Suspect:
-    """A cohort and agent that waited with all slots busy."""
-
-    cohort: Cohort
-    fresh: int = 0  # runs since the last replay
-    support: int = 0
-    queueing: Queueing | None = None
-
-
 class QueueBound:
     """Finds agents with too few slots, by replaying all runs of a window through all pools together.
 
@@ -78,9 +65,8 @@ class QueueBound:
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self._loads: OrderedDict[str, _Load] = OrderedDict()
-        self._window: deque[Observed] = deque()
-        self._steps = 0
-        self._suspects: OrderedDict[tuple[str, str], _Suspect] = OrderedDict()
+        self._window = Window()
+        self._suspects: Suspects[tuple[str, str]] = Suspects()
         self._cases = Cases()
 
     def observe(self, span: SpanRecord, node: str) -> None:
@@ -104,10 +90,7 @@ class QueueBound:
         trace = observed.trace
         if trace.steps[trace.finish].excluded:
             return
-        self._window.append(observed)
-        self._steps += len(trace.steps)
-        while len(self._window) > _WINDOW_RUNS or (self._steps > _WINDOW_STEPS and len(self._window) > 1):
-            self._steps -= len(self._window.popleft().trace.steps)
+        self._window.add(observed)
         waiting: dict[str, list[float]] = {}
         for step in trace.steps:
             if measured(step):
@@ -117,44 +100,21 @@ class QueueBound:
         for agent, (waited, total) in waiting.items():
             load = self._loads.get(agent)
             if waited > MAX_WAIT_SHARE * total and load is not None and load.wait_share > MAX_WAIT_SHARE:
-                self._suspect(observed.cohort, agent)
+                self._suspects.note((observed.cohort.key, agent))
 
     def findings(self, now_ns: int) -> list[Finding]:
-        """Replay what is suspected, when a fifth of the support or more is new: a replay takes milliseconds."""
-        for key, suspect in list(self._suspects.items()):
-            if suspect.fresh >= max(1, suspect.support // 5):
-                suspect.fresh = 0
-                self._examine(suspect.cohort, key[1], suspect)
-        found = (self._finding(case) for case in self._cases.changed())
+        """What a joint replay says of an agent that had messages wait."""
+        found = (self._finding(cohort, agent) for cohort, agent in self._suspects.due())
         return [finding for finding in found if finding is not None]
 
-    def _suspect(self, cohort: Cohort, agent: str) -> None:
-        suspect = self._suspects.setdefault((cohort.key, agent), _Suspect(cohort))
-        suspect.cohort = cohort
-        suspect.fresh += 1
-        self._suspects.move_to_end((cohort.key, agent))
-        if len(self._suspects) > _AGENTS:
-            self._suspects.popitem(last=False)
-
-    def _examine(self, cohort: Cohort, agent: str, suspect: "_Suspect") -> None:
-        queueing = examine(self._window, cohort, agent, MAX_WAIT_SHARE)
-        if queueing is None:
-            return
-        suspect.queueing = queueing
-        case = self._cases.touch(cohort, agent)
-        case.gains.clear()
-        for run, gain in queueing.gains:
-            case.gain(run, gain)
-        for observed, spans in queueing.shown:
-            case.witness(observed.trace.id, spans, observed.trace.steps[0].end_ns)
-        case.support = suspect.support = len({observed.trace.run for observed, _ in queueing.shown})
-        case.runs, case.of_runs = len(queueing.shown), queueing.runs
-
-    def _finding(self, case: Case) -> Finding | None:
-        suspect = self._suspects.get((case.cohort.key, case.subject))
-        if suspect is None or suspect.queueing is None:
+    def _finding(self, cohort: str, agent: str) -> Finding | None:
+        remedied = examine(self._window, cohort, agent, MAX_WAIT_SHARE)
+        if remedied is None:
             return None
-        remedied = suspect.queueing
+        case = self._cases.touch(remedied.shown[-1][0].cohort, agent)
+        case.renew(remedied.gains, remedied.runs)
+        for observed, spans in remedied.shown:
+            case.witness(observed.trace.id, spans, observed.trace.steps[0].end_ns)
         return case.finding(
             PATTERN,
             title=f"Queue-bound agent {case.subject}",

@@ -12,7 +12,8 @@ is thinking. Nothing at or below the calls writes. The two calls occur together 
 otherwise something decides between them. A model call next to a tool or a peer is never independent by causes alone.
 Calls that would block one another when they start together are no remedy.
 
-Remedy. Start the calls together with `ctx.gather`. Steps that are declared as a pipeline are gathered by a policy.
+Remedy. Start the calls together with `ctx.gather`. Steps that are declared independent with `ctx.each` are run together
+by a `parallelise` policy.
 
 What stays unseen. A decision: a branch on an earlier yes or no leaves no trace in the data. Numbers and short values,
 because only text of 12 characters counts. Handlers that pass on a text of more than 32,768 characters, because their
@@ -22,7 +23,7 @@ causes are then not recorded. Work in threads or libraries that does not pass th
 import random
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from antiphon.agents.logging_agent.cases import Case, Cases, Gain
 from antiphon.agents.logging_agent.detectors.base import Observed
@@ -33,6 +34,7 @@ from antiphon.runtime.whatif.program import BOUNDS
 from antiphon.runtime.whatif.simulator import Program
 from antiphon.runtime.whatif.trace import Step, Trace
 from antiphon.schemas.finding import Finding, Grade, Remedy
+from antiphon.schemas.policy import Parallelise, Proposal
 from antiphon.schemas.telemetry import SpanRecord
 
 PATTERN = "p1"
@@ -41,11 +43,22 @@ MAX_GAP_SHARE = 0.10  # of the shorter neighbour; a longer gap is thinking
 MIN_EACH_ORDER = 5  # traces with A before B, and as many with B before A
 MIN_TOGETHER = 0.95  # of the handler's executions with A that have B too; else something decides in between
 
+MOST = 64  # steps that a policy runs at a time
+GATHER = "start them together with ctx.gather."
+
 _CALLS = frozenset({*facts.WAITED, facts.MODEL, facts.TOOL})
 _HANDLERS = 512
 _SITES = 16  # per handler
 
 Group = list[Step]
+
+
+class _Chain(NamedTuple):
+    """The longest chain of a handler; ``declared``: how long it is, where every chain is of steps of one ctx.each."""
+
+    text: str
+    proven: bool
+    declared: int
 
 
 class _Handler:
@@ -104,7 +117,7 @@ class SerialCalls:
         self._rng = rng
         self._handlers: OrderedDict[str, _Handler] = OrderedDict()
         self._cases = Cases()
-        self._chains: OrderedDict[tuple[str, str], tuple[str, bool]] = OrderedDict()
+        self._chains: OrderedDict[tuple[str, str], _Chain] = OrderedDict()
 
     def observe(self, span: SpanRecord, node: str) -> None:
         """Nothing: independence shows only in a whole handler."""
@@ -152,19 +165,21 @@ class SerialCalls:
             return
         proven = all(_causes(step) is not None for group in groups for step in group[1:])
         if not proven:
-            saved = (min(0.0, saved[0]), saved[1])  # the observed order may be a dependency after all
+            saved = saved.doubted()  # the observed order may be a dependency after all
         case = self._cases.touch(observed.cohort, subject)
         case.support += case.gain(observed.trace.run, Gain(latency_s=saved))
         spans = [s.id for group in groups for s in group]
         case.witness(observed.trace.id, spans, observed.trace.steps[0].end_ns)
         key = (observed.cohort.key, subject)
-        self._chains[key] = (_describe(max(groups, key=len)), proven)
+        longest = max(groups, key=len)
+        declared = len(longest) if all(_declared(group) for group in groups) else 0
+        self._chains[key] = _Chain(_describe(longest), proven, declared)
         self._chains.move_to_end(key)
         if len(self._chains) > _HANDLERS:
             self._chains.popitem(last=False)
 
     def _finding(self, case: Case) -> Finding | None:
-        chain, proven = self._chains.get((case.cohort.key, case.subject), ("calls", False))
+        chain, proven, declared = self._chains.get((case.cohort.key, case.subject), _Chain("calls", False, 0))
         evidence = "none uses another's recorded result" if proven else "both orders are common"
         return case.finding(
             PATTERN,
@@ -173,7 +188,10 @@ class SerialCalls:
             rng=self._rng,
             remedy=Remedy(
                 text=f"{chain} ran one after the other in {case.prevalence:.0%} of runs; {evidence}: "
-                "start them together with ctx.gather.",
+                + ("they are declared independent, so run them together." if declared else GATHER),
+                proposal=Proposal(action=Parallelise(most=min(declared, MOST)), target=case.subject)
+                if declared
+                else None,
             ),
             assumptions=(
                 "No result decides whether a later call is made.",
@@ -245,6 +263,12 @@ def _independent(a: Step, b: Step, siblings: set[str], handler: _Handler) -> boo
     if causes is None or (a.operation == facts.MODEL) != (b.operation == facts.MODEL):
         return handler.either_order(_site(a), _site(b))
     return handler.always_together(_site(a), _site(b))
+
+
+def _declared(group: Group) -> bool:
+    """Whether the code declares that these are steps which need nothing of one another, and they ran one at a time."""
+    joint = {facts.text(step.span, attr.GROUP) for step in group}
+    return joint != {""} and len(joint) == 1 and all(facts.whole(s.span, attr.GROUP_WIDTH) == 1 for s in group)
 
 
 def _describe(group: Group) -> str:

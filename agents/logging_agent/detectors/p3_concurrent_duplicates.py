@@ -150,7 +150,12 @@ class ConcurrentDuplicates:
 
             latency_s = observed.saved_s(shared(run.cautious), shared(run.program))
         costs = [cost_of(trace.below(step.index)) for step, _ in pairs]
-        gain = Gain(latency_s=latency_s, tokens=sum(c.tokens for c in costs), model_s=sum(c.model_s for c in costs))
+        gain = Gain(
+            latency_s=latency_s,
+            tokens=sum(c.tokens for c in costs),
+            model_s=sum(c.model_s for c in costs),
+            usd=sum(c.usd for c in costs),
+        )
         case = self._cases.touch(observed.cohort, subject)
         case.support += case.gain(trace.run, gain)
         spans = [i for step, leader in pairs for i in (leader.span_id.hex(), step.id)]

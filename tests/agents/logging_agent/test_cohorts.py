@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from antiphon.agents.logging_agent.cohorts import Cohorts, template
+from antiphon.agents.logging_agent.cohorts import SHAPES, Cohorts, template
 from antiphon.runtime.whatif.trace import Trace, build
 
 if TYPE_CHECKING:
@@ -54,3 +54,11 @@ def test_the_number_of_cohorts_is_bounded(traced: "type[Traced]") -> None:
     for number, tool in enumerate(("a", "b", "c", "a")):
         cohort = cohorts.see(plan(traced, number + 1, summaries=1, tool=tool))
     assert cohort.runs == 1
+
+
+def test_runs_that_decide_their_steps_are_one_cohort(traced: "type[Traced]") -> None:
+    """An entry whose runs take ever other shapes is one cohort, but for the shapes seen first."""
+    cohorts = Cohorts()
+    keys = [cohorts.see(plan(traced, n, summaries=1, tool=f"tool{n}")).key for n in range(1, 31)]
+    assert len(set(keys[:SHAPES])) == SHAPES
+    assert len(set(keys[SHAPES:])) == 1

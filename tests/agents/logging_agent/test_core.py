@@ -27,10 +27,10 @@ def serial(traced: "type[Traced]", number: int) -> "Traced":
 
 
 def test_a_finding_is_told_when_it_changes(traced: "type[Traced]", look: "Look") -> None:
-    """Four candidates, each with more support, then open, then again at twice the support: not once a run."""
+    """Four candidates, each with more support, then open, then again at a quarter more support: not once a run."""
     looked = look([serial(traced, n) for n in range(1, 16)])
     assert looked.one("p1").state is FindingState.OPEN
-    assert looked.messages == 4 + 1 + 1
+    assert looked.messages == 4 + 1 + 4  # at 5, then at 7, 9, 12 and 15 runs
 
 
 def test_own_spans_are_ignored(traced: "type[Traced]", look: "Look") -> None:

@@ -8,7 +8,7 @@ from rich.console import Console, RenderableType
 from antiphon.runtime.console import terminal
 from antiphon.runtime.store.query import Reader, RunFilter
 from antiphon.runtime.store.spending import spending_of
-from antiphon.schemas.finding import Estimate, Finding, FindingState, Grade, Remedy, Saving
+from antiphon.schemas.finding import Estimate, Finding, FindingState, Grade, Realised, Remedy, Saving
 from antiphon.schemas.telemetry import LogRecord
 
 
@@ -98,6 +98,19 @@ def test_any_width_will_do(make: Any, put: Callable[..., None], reader: Reader, 
         assert max(len(line) for line in _shown(what, width).splitlines()) <= width
 
 
+def test_a_finding_shows_the_95th_percentile_and_money() -> None:
+    """They are in the panel; the table has room for the mean only."""
+    saving = Saving(
+        latency_s=Estimate(point=1.5, low=1, high=2),
+        latency_p95_s=Estimate(point=2.5, low=2, high=3),
+        usd=Estimate(point=0.02, low=0.01, high=0.03),
+    )
+    panel = " ".join(_shown(terminal.finding_panel(_finding(saving=saving, state=FindingState.OPEN))).split())
+    assert "2.5 s of the 95th percentile (2 to 3)" in panel
+    assert "0.02 USD (0.01 to 0.03)" in panel
+    assert "USD" not in _shown(terminal.findings_table([_finding(saving=saving, state=FindingState.OPEN)]))
+
+
 def test_a_candidate_claims_no_saving() -> None:
     """Below the required support: the word, the count, and no number of seconds."""
     for shown in (_shown(terminal.findings_table([_finding()])), _shown(terminal.finding_panel(_finding()))):
@@ -125,3 +138,16 @@ def test_nothing_yet_says_what_to_do() -> None:
     """Empty lists are sentences."""
     for what in (terminal.runs_table(()), terminal.findings_table(()), terminal.spending_table(())):
         assert len(_shown(what).split()) > 3
+
+
+def test_a_verified_finding_shows_what_was_measured_beside_what_was_predicted() -> None:
+    """The realised saving with its interval, the error of the prediction, the learned correction and the reason."""
+    realised = Realised(
+        saving=Saving(latency_s=Estimate(point=1.2, low=1.1, high=1.3)), runs=(40, 41), prediction_error=0.25
+    )
+    found = _finding(state=FindingState.VERIFIED, realised=realised, factor=0.8, note="measured: 40 runs with")
+    shown = _shown(terminal.finding_panel(found))
+    assert "measured: a run saves 1.2 s (1.1 to 1.3); the prediction was +25% off" in shown
+    assert "corrected by 0.80 after earlier measurements" in shown
+    assert "so far: measured: 40 runs with" in shown
+    assert "measured: 1.2 s (1.1 to 1.3)" in _shown(terminal.findings_table([found]))

@@ -251,6 +251,9 @@ class Simulation:
                 housekeeping_s += HOUSEKEEPING_S
                 await self._keep_house()
         await asyncio.sleep(2.0)  # for what should not happen any more
+        # A message that comes again then finds its task ended; over a slow bus that takes a while.
+        while any(self._unfinished()) and loop.time() < give_up_s:
+            await asyncio.sleep(1.0)
 
     async def _keep_house(self) -> None:
         """What every node does now and then: make up for those that died at the end of a task."""

@@ -12,16 +12,22 @@ from antiphon.runtime.errors import Busy
 from antiphon.runtime.testing import run_virtual
 
 STEPS = st.lists(
-    st.tuples(st.sampled_from(["ask", "held", "release", "cancel", "turn"]), st.integers(0, 7)), min_size=1, max_size=60
+    st.tuples(st.sampled_from(["ask", "held", "release", "cancel", "turn", "resize"]), st.integers(0, 7)),
+    min_size=1,
+    max_size=60,
 )
 
 
 @settings(max_examples=150, deadline=None)
 @given(capacity=st.integers(1, 3), limit=st.integers(0, 3), steps=STEPS)
 def test_slots_agree_with_a_model(capacity: int, limit: int, steps: list[tuple[str, int]]) -> None:
-    """Whatever asks, leases, releases and cancellations come: the same holders, the same queue, the same refusals."""
+    """Whatever asks, leases, releases, cancellations and new capacities come: holders, queue and refusals are the same.
+
+    Nobody who holds a slot loses it when there are fewer, and nobody who waits loses the place.
+    """
 
     async def play() -> None:
+        nonlocal capacity
         slots = Slots("a", capacity, limit)
         running: list[asyncio.Task[None]] = []  # of the model: who has a slot
         queue: deque[asyncio.Task[None]] = deque()  # and who waits, in order
@@ -29,7 +35,10 @@ def test_slots_agree_with_a_model(capacity: int, limit: int, steps: list[tuple[s
         def release() -> None:
             running.pop(0)
             slots.release()
-            if queue:
+            serve()
+
+        def serve() -> None:
+            while queue and len(running) < capacity:
                 running.append(queue.popleft())
 
         for verb, number in steps:
@@ -56,12 +65,15 @@ def test_slots_agree_with_a_model(capacity: int, limit: int, steps: list[tuple[s
                 release()
                 task.cancel()
                 await asyncio.wait([task])
-                running.remove(task)
-                if queue:
-                    running.append(queue.popleft())
+                (running if task in running else queue).remove(task)
+                serve()
+            elif verb == "resize":
+                capacity = 1 + number % 4
+                slots.resize(capacity)
+                serve()
             await asyncio.sleep(0)
             assert (slots.active, slots.waiting) == (len(running), len(queue))
-            assert slots.free == capacity - len(running) >= 0
+            assert slots.free == max(0, capacity - len(running))
             assert all(task.done() and not task.cancelled() for task in running)
             assert not any(task.done() for task in queue)
         for task in queue:
@@ -81,6 +93,21 @@ async def test_wait_free_returns_when_somebody_leaves() -> None:
     await asyncio.sleep(0)
     assert not waiting.done()
     slots.release()
+    await asyncio.wait_for(waiting, 1)
+
+
+async def test_wait_free_waits_for_what_runs_beyond_fewer_slots() -> None:
+    """And returns at once when there are more."""
+    slots = Slots("a", 3, 0)
+    for _ in range(3):
+        await slots.acquire()
+    slots.resize(1)
+    waiting = asyncio.ensure_future(slots.wait_free())
+    for _ in range(2):
+        slots.release()
+        await asyncio.sleep(0)
+        assert not waiting.done() and slots.free == 0
+    slots.resize(2)
     await asyncio.wait_for(waiting, 1)
 
 

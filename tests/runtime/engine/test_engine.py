@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from antiphon.runtime.engine.engine import Engine
-from antiphon.runtime.engine.engine_config import EngineConfig, TenantPolicy
+from antiphon.runtime.engine.engine_config import PAGE_TOKENS, EngineConfig, TenantPolicy
 from antiphon.runtime.engine.plan import Row, StepPlan
 from antiphon.runtime.engine.request import Event, FailureEvent, FinishEvent, Request, TokenEvent
 from antiphon.runtime.engine.testing import write_tiny_checkpoint
@@ -261,6 +261,8 @@ def test_a_shared_prefix_is_computed_once(tiny_path: Path) -> None:
         expected, fresh = run(cold, request(prompt=other, max_tokens=40, temperature=1.5, seed=3))
         assert tokens == expected
         assert (finish.usage.cached_tokens, fresh.usage.cached_tokens) == (576, 0)
+        assert finish.pages is not None and finish.pages.hits == 576 // PAGE_TOKENS
+        assert 0 < finish.pages.used <= finish.pages.total
         assert finish.prompt_blocks == fresh.prompt_blocks
         assert len(finish.prompt_blocks) == 2
 

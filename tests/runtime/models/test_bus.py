@@ -480,3 +480,33 @@ async def test_every_server_says_how_it_does(near: MemoryBus, far: MemoryBus, as
         assert [(metrics.model, metrics.server) for metrics in found] == [("m", "n0"), ("m", "n1")]
     for server in servers:
         await server.close()
+
+
+async def test_a_server_that_was_chosen_is_asked_first(near: MemoryBus, far: MemoryBus, ask: Ask) -> None:
+    """The others stand in where it is not there or full; not where it is late, because it may have begun."""
+    models = [ScriptedModel(lambda request: "hi") for _ in range(2)]
+    servers = [ModelServer(far, "default", "m", model, node=f"n{n}", pace=PACE) for n, model in enumerate(models)]
+    for server in servers:
+        await server.start()
+    model = BusModel(near, "default", "m", pace=PACE)
+    assert await model.servers(wait_s=0.05) == ("n0", "n1")
+    for _ in range(4):
+        await collect(model.at("n1").generate(ask()))
+    assert [len(each.requests) for each in models] == [0, 4]
+    await collect(model.at("gone", "n0").generate(ask()))
+    assert [len(each.requests) for each in models] == [1, 4]
+    await servers[0].close()
+    await servers[1].close()
+    with pytest.raises(ModelUnavailable, match="nobody serves"):
+        await collect(model.at("n0", "n1").generate(ask()))
+
+    async def late(_: Delivery) -> None:
+        pass
+
+    silent = await far.subscribe(subjects.replica("default", "m", "late"), late)
+    await servers[1].start()
+    with pytest.raises(ModelUnavailable, match="in time"):
+        await collect(model.at("late").generate(ask()))
+    assert len(models[1].requests) == 4
+    await silent.stop()
+    await servers[1].close()

@@ -63,6 +63,20 @@ async def test_one_vector_a_text_in_order(model: EmbeddingModel) -> None:
     assert found.usage.input_tokens == 4 + 4 + 4
 
 
+async def test_it_says_what_served_a_call(model: EmbeddingModel, held: threading.Event) -> None:
+    """One worker, so who comes second waits; the span then shows that no two were at work at once."""
+    waiting = [asyncio.create_task(model.embed(request())) for _ in range(2)]
+    await asyncio.sleep(0)
+    held.set()
+    first, second = await asyncio.gather(*waiting)
+    assert first.pool == second.pool
+    assert first.pool is not None
+    assert (first.pool.capacity, first.pool.active) == (1, 1)
+    assert first.timing.queue_s is not None
+    assert second.timing.queue_s is not None
+    assert first.timing.queue_s < second.timing.queue_s
+
+
 async def test_it_says_what_it_can_do(model: EmbeddingModel, ask: Ask) -> None:
     """Vectors, and no text."""
     found = await model.capabilities()

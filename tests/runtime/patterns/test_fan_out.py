@@ -11,6 +11,9 @@ from antiphon.runtime.errors import ConfigurationError, QuorumMissed
 from antiphon.runtime.patterns.fan_out import fan_out
 from antiphon.runtime.patterns.pipeline import pipeline
 from antiphon.runtime.testing import memory_system, virtual_time
+from antiphon.schemas.policy import Level, Policy, Proposal, Quorum
+
+ENOUGH = Policy(id="q", level=Level.ON, proposal=Proposal(action=Quorum(needed=2), target="boss.work"))
 
 
 class N(Message):
@@ -122,6 +125,26 @@ async def test_a_missed_quorum_says_how_far_it_came() -> None:
     async with memory_system(System("s", agents=[boss, workers.agent])) as client:
         await (await client.submit(work, N(n=0))).result(timeout_s=5)
     assert seen[0].details == {"succeeded": "1", "quorum": "2", "calls": "3"}
+
+
+@pytest.mark.parametrize(("policies", "succeeded"), [((), 3), ((ENOUGH,), 2)])
+def test_a_policy_may_lower_the_quorum_as_far_as_the_code_says(policies: tuple[Policy, ...], succeeded: int) -> None:
+    """Fewer than the quorum are then no error."""
+
+    @virtual_time()
+    async def vote() -> None:
+        workers, boss = Workers(), Agent("boss")
+
+        @boss.handles
+        async def work(message: N, ctx: Context) -> N:
+            messages = [N(n=n) for n in (1, 2, 3)]
+            found = await fan_out(ctx, workers.double, messages, at_most=1, quorum=3, at_least=2)
+            return N(n=len(found.values))
+
+        async with memory_system(System("s", agents=[boss, workers.agent], policies=policies)) as client:
+            assert (await (await client.submit(work, N(n=0))).result(timeout_s=60)).n == succeeded
+
+    vote()
 
 
 @virtual_time()

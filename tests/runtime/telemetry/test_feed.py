@@ -30,7 +30,7 @@ class Bus:
         self.called = asyncio.Event()
         self._arrived = asyncio.Condition()
 
-    async def publish(self, body: bytes, message_id: str) -> None:
+    async def publish(self, body: bytes, message_id: str, shard: int) -> None:
         self.calls += 1
         self.ids.append(message_id)
         self.called.set()
@@ -55,7 +55,7 @@ class Bus:
             await self._arrived.wait_for(met)
 
 
-def new_feed(publish: Callable[[bytes, str], Awaitable[None]], **options: object) -> Feed:
+def new_feed(publish: Callable[[bytes, str, int], Awaitable[None]], **options: object) -> Feed:
     return Feed(node="n", publish=publish, clock=SystemClock(), **options)  # type: ignore[arg-type]  # test options
 
 
@@ -284,3 +284,30 @@ async def test_spans_may_end_in_any_thread() -> None:
         await feed.flush()
     assert len(bus.names) == 8000 and feed.stats().dropped == 0
     assert len({span.span_id for batch in bus.batches for span in batch.spans}) == 8000
+
+
+async def test_all_spans_of_a_trace_go_to_one_shard() -> None:
+    """Also those that had to be made to fit; the shards are all used, and logs are in the first."""
+    shards: list[tuple[int, TelemetryBatch]] = []
+
+    async def publish(body: bytes, message_id: str, shard: int) -> None:
+        shards.append((shard, decode(body)))
+
+    feed = new_feed(publish, shards=4)
+    feed.start()
+    tracer = LightTracer(feed, Random(1))
+    for number in range(64):
+        root = tracer.begin("root", 4, None, {})
+        tracer.begin("child", 0, root, {"text": "x" * (100_000 if number % 16 == 0 else 1)}).finish()
+        root.finish()
+    feed.add_log(log())
+    await feed.close()
+    homes: dict[bytes, set[int]] = {}
+    for shard, batch in shards:
+        for span in batch.spans:
+            homes.setdefault(span.trace_id, set()).add(shard)
+    assert len(homes) == 64
+    assert all(len(home) == 1 for home in homes.values())
+    assert set.union(*homes.values()) == {0, 1, 2, 3}
+    assert [shard for shard, batch in shards if batch.logs] == [0]
+    assert sorted(batch.sequence for _, batch in shards) == list(range(1, len(shards) + 1))

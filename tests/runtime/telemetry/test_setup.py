@@ -17,7 +17,7 @@ async def test_what_is_traced_is_published_until_the_end() -> None:
     bodies: list[bytes] = []
     seen: list[TelemetryBatch] = []
 
-    async def publish(body: bytes, message_id: str) -> None:
+    async def publish(body: bytes, message_id: str, shard: int) -> None:
         bodies.append(body)
 
     telemetry = start_telemetry("n1", publish, clock=SystemClock(), environ={}, sinks=[seen.append])
@@ -38,7 +38,7 @@ async def test_what_is_traced_is_published_until_the_end() -> None:
 async def test_a_bad_variable_starts_nothing() -> None:
     """The error comes before any task is started."""
 
-    async def publish(body: bytes, message_id: str) -> None:
+    async def publish(body: bytes, message_id: str, shard: int) -> None:
         raise AssertionError
 
     before = asyncio.all_tasks()

@@ -1,10 +1,13 @@
 """The bootstrap interval covers, orders and repeats."""
 
 import random
+import statistics
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from antiphon.runtime.whatif.estimate import estimate
+from antiphon.runtime.whatif.estimate import estimate, estimate_p95, p95
 
 
 def test_equal_runs_give_a_point() -> None:
@@ -35,3 +38,32 @@ def test_the_same_seed_gives_the_same_interval() -> None:
     values = [(float(i), float(i)) for i in range(10)]
     assert estimate(values, random.Random(5)) == estimate(values, random.Random(5))
     assert estimate(values, random.Random(5)).point == pytest.approx(4.5)
+
+
+def test_the_95th_percentile_falls_by_what_its_own_runs_save() -> None:
+    """Of 19 short runs and two long ones, of 10 s, only the long ones save, 4 s each: the percentile falls by 4 s."""
+    runs = [(1.0, 0.0, 0.0)] * 19 + [(10.0, 4.0, 4.0)] * 2
+    assert estimate_p95(runs, random.Random(0)).point == pytest.approx(4.0)
+
+
+def test_what_short_runs_save_does_not_lower_the_95th_percentile() -> None:
+    """The mean saving is 0.45 s, yet the long runs, which decide, save nothing."""
+    runs = [(1.0, 0.5, 0.5)] * 18 + [(10.0, 0.0, 0.0)] * 2
+    found = estimate_p95(runs, random.Random(0))
+    assert found.point == pytest.approx(0.0)
+    assert found.low <= 0.0 <= found.high
+
+
+def test_bounds_of_the_95th_percentile_are_cautious_and_hopeful() -> None:
+    """Equal runs of 5 s that save 1 to 3 s: 2 s, from 1 to 3."""
+    found = estimate_p95([(5.0, 1.0, 3.0)] * 8, random.Random(0))
+    assert (found.low, found.point, found.high) == (1.0, 2.0, 3.0)
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=40))
+def test_the_percentile_lies_among_the_values_between_its_neighbours(values: list[float]) -> None:
+    """Linear between neighbours; ``statistics`` computes the same from two values on."""
+    found = p95(values)
+    assert min(values) <= found <= max(values)
+    if len(values) > 1:
+        assert found == pytest.approx(statistics.quantiles(values, n=20, method="inclusive")[-1])

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from antiphon.runtime.whatif import program
 from antiphon.runtime.whatif.program import compile_run
 from antiphon.runtime.whatif.simulator import replay
 from antiphon.runtime.whatif.trace import Trace, build
@@ -48,8 +49,8 @@ def test_identity_replay_reproduces_recorded_times(traced: "type[Traced]", seed:
     closed = _closed(trace)
     run = compile_run(closed)
     assert run is not None
-    for program in (run.program, run.cautious):
-        timeline = replay(program)
+    for each in (run.program, run.cautious):
+        timeline = replay(each)
         assert timeline is not None
         for step in closed.steps:
             assert timeline.end_ns[run.last[step.index]] == step.end_ns
@@ -68,3 +69,36 @@ def test_a_submitted_run_ends_with_its_handler(traced: "type[Traced]") -> None:
     timeline = replay(run.program)
     assert timeline is not None
     assert run.latency_ns(timeline) == closed.latency_ns == 1_000_000_000
+
+
+def test_wide_handlers_have_a_bounded_number_of_dependencies(
+    traced: "type[Traced]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a wide front only the last to end are waited for, and the replay is still the record."""
+    monkeypatch.setattr(program, "EDGES", 100)
+    monkeypatch.setattr(program, "WIDTH", 4)
+    trace = traced(1)
+    root = trace.ask(None, "a.b", 0, 500)
+    for index in range(40):
+        trace.tool(root, "map", 0, 100 + index)
+    for index in range(40):
+        trace.tool(root, "reduce", 200, 300 + index)
+    closed = _closed(trace)
+    run = compile_run(closed)
+    assert run is not None
+    assert sum(len(task.after) for task in run.program.tasks) < 400
+    timeline = replay(run.program)
+    assert timeline is not None
+    assert [timeline.end_ns[run.last[step.index]] for step in closed.steps] == [step.end_ns for step in closed.steps]
+
+
+def test_a_full_pool_is_not_taken_for_a_larger_one(traced: "type[Traced]") -> None:
+    """A caller's span ends a little after the slot was free again; a real overlap counts."""
+    trace = traced(1)
+    root = trace.ask(None, "a.b", 0, 300)
+    trace.model(root, 0, 100.5, antiphon__pool__id="p")
+    trace.model(root, 100, 200, antiphon__pool__id="p")
+    trace.model(root, 150, 300, antiphon__pool__id="q")
+    trace.model(root, 200, 300, antiphon__pool__id="q")
+    _, active = program.capacities(_closed(trace).steps)
+    assert (active["p"], active["q"]) == (1, 2)

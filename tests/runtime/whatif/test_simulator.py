@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from antiphon.runtime.whatif import edits
 from antiphon.runtime.whatif.simulator import Program, Task, calibrate, replay
 
 
@@ -78,38 +77,66 @@ def test_identity_replay_reproduces_any_queue(rows: list[tuple[int, int]], slots
     assert all(task.delay_ns == 0 for task in program.tasks)
 
 
-def test_redep_gathers_a_chain_within_its_pool() -> None:
-    """Three calls of 10 on two slots take 20 together; what followed the last waits for all."""
-    tasks = (
-        Task(service_ns=1),
-        Task(after=(0,), service_ns=10, pool="p"),
-        Task(after=(1,), service_ns=10, pool="p"),
-        Task(after=(2,), service_ns=10, pool="p"),
-        Task(after=(3,), gap_ns=1),
-    )
-    program = Program(tasks=tasks, pools={"p": 2})
-    assert ends(program)[-1] == 32
-    assert ends(edits.redep(program, [(1, 1), (2, 2), (3, 3)]))[-1] == 22
-
-
-def test_dedupe_ends_with_the_shared_result() -> None:
-    """The later of two equal calls is there when the earlier one is, its own think gap kept."""
-    tasks = (Task(), Task(after=(0,), service_ns=50), Task(after=(0,), gap_ns=30, service_ns=50))
-    assert ends(edits.dedupe(Program(tasks=tasks), [2], 2, 1, 0)) == [0, 50, 50]
-    assert ends(edits.dedupe(Program(tasks=tasks), [2], 2, None, 15)) == [0, 50, 45]
-
-
-def test_scale_and_pool_change_what_they_name() -> None:
-    """Half the service; twice the slots."""
-    tasks = tuple(Task(service_ns=10, pool="p") for _ in range(4))
-    program = Program(tasks=tasks, pools={"p": 1})
-    assert ends(edits.scale(program, {i: 0.5 for i in range(4)}))[-1] == 20
-    assert ends(edits.pool(program, {"p": 4}))[-1] == 10
-
-
 @pytest.mark.parametrize("capacity", [1, 2, 3, 8])
 def test_more_slots_never_hurt_independent_work(capacity: int) -> None:
     """Equal independent tasks end no later with one slot more."""
     tasks = tuple(Task(service_ns=10, pool="p") for _ in range(7))
     before, after = (max(ends(Program(tasks=tasks, pools={"p": c}))) for c in (capacity, capacity + 1))
     assert after <= before
+
+
+def test_a_task_cancels_what_has_not_ended() -> None:
+    """Running work stops and gives its slot back; queued work leaves the queue; what has not begun never begins."""
+    tasks = (
+        Task(service_ns=5, cancels=(1, 2, 3)),
+        Task(service_ns=100, pool="p"),
+        Task(service_ns=100, pool="p"),
+        Task(ready_ns=50, service_ns=100, pool="p"),
+        Task(ready_ns=1, service_ns=10, pool="p"),
+        Task(after=(1, 2, 3), gap_ns=1),
+    )
+    timeline = replay(Program(tasks=tasks, pools={"p": 1}))
+    assert timeline is not None
+    assert list(timeline.end_ns) == [5, 5, 5, 5, 15, 6]
+    assert list(timeline.begin_ns) == [0, 0, 5, 5, 5, 6]
+
+
+def test_a_slot_that_is_held_for_a_cancelled_task_comes_back() -> None:
+    """A handler that gets its slot after its end was cancelled keeps the slot no longer than itself."""
+    tasks = (
+        Task(service_ns=20, pool="p"),
+        Task(ready_ns=1, pool="p", held_until=2, service_ns=3),
+        Task(after=(1,), gap_ns=50),
+        Task(service_ns=10, cancels=(2,)),
+        Task(ready_ns=2, service_ns=1, pool="p"),
+    )
+    timeline = replay(Program(tasks=tasks, pools={"p": 1}))
+    assert timeline is not None
+    assert list(timeline.end_ns) == [20, 23, 10, 10, 24]
+
+
+def test_a_task_that_waits_only_beside_is_not_begun_early() -> None:
+    """Without a dependency it is ready at its own time, but not before what it also waits for."""
+    tasks = (Task(service_ns=30), Task(also=(0,), ready_ns=10, service_ns=1), Task(also=(0,), ready_ns=50))
+    assert ends(Program(tasks=tasks)) == [30, 31, 50]
+
+
+def test_a_pool_may_serve_who_had_least_of_it() -> None:
+    """Run 0 queues three tasks, run 1 one after them: it comes second, when run 0 has had 10 and it nothing."""
+    tasks = (*(Task(service_ns=10, pool="p") for _ in range(3)), Task(ready_ns=1, service_ns=10, pool="p", run=1))
+    assert ends(Program(tasks=tasks, pools={"p": 1})) == [10, 20, 30, 40]
+    assert ends(Program(tasks=tasks, pools={"p": 1}, least_attained=frozenset({"p"}))) == [10, 30, 40, 20]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 50), st.integers(0, 20), st.integers(0, 3)), min_size=1, max_size=12),
+    st.integers(1, 3),
+)
+def test_the_order_of_a_queue_leaves_no_slot_idle(work: list[tuple[int, int, int]], capacity: int) -> None:
+    """Every task is served for its time, and with one slot all is done at the same time as first come first served."""
+    tasks = tuple(Task(ready_ns=at, service_ns=takes, pool="p", run=run) for at, takes, run in work)
+    fair = replay(Program(tasks=tasks, pools={"p": capacity}, least_attained=frozenset({"p"})))
+    assert fair is not None
+    assert [e - b for b, e in zip(fair.begin_ns, fair.end_ns, strict=True)] == [takes for _, takes, _ in work]
+    if capacity == 1:
+        assert max(fair.end_ns) == max(ends(Program(tasks=tasks, pools={"p": 1})))

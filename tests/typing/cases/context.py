@@ -50,7 +50,8 @@ async def together(ctx: Context) -> None:
     """gather keeps the element type; a group checks each call."""
     found = await ctx.gather(ctx.ask(write, Question(text="a")), ctx.call(write, Question(text="b")))
     assert_type(found, list[Draft])
-    async with ctx.group(quorum=1, timeout_s=2.0) as group:
+    assert_type(await ctx.each(ctx.ask(write, Question(text="a")), ctx.call(write, Question(text="b"))), list[Draft])
+    async with ctx.group(quorum=2, at_least=1, timeout_s=2.0) as group:
         group.call(write, Question(text="?"))
         group.ask(write, Question(text="?"))
         group.call(write, Draft(text="."))  # expect-error

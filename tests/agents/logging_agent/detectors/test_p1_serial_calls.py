@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from antiphon.schemas.finding import FindingState, Grade
+from antiphon.schemas.policy import Parallelise, Proposal
 from antiphon.schemas.telemetry import SpanRecord
 
 if TYPE_CHECKING:
@@ -55,6 +56,26 @@ def test_four_independent_summaries_are_found(traced: "type[Traced]", look: "Loo
     assert finding.saving is not None and finding.saving.latency_s is not None
     latency = finding.saving.latency_s
     assert (latency.low, latency.point, latency.high) == pytest.approx((0.6, 0.6, 0.6))
+
+
+@pytest.mark.parametrize(
+    ("declared", "proposed"),
+    [
+        ({"antiphon__group": "5", "antiphon__group__width": 1}, True),
+        ({"antiphon__group": "5"}, False),  # a fan-out with one place
+        ({"antiphon__group": "5", "antiphon__group__width": 2}, False),  # they are run together already
+        ({"antiphon__group__width": 1}, False),
+        ({}, False),
+    ],
+)
+def test_steps_that_are_declared_independent_have_a_policy(
+    traced: "type[Traced]", look: "Look", declared: dict[str, Any], proposed: bool
+) -> None:
+    """Where the code leaves open how they run a policy runs them together; else a person has to change the code."""
+    remedy = look(runs(traced, 5, lambda trace, root: serial(trace, root, **declared))).one("p1").remedy
+    expected = Proposal(action=Parallelise(most=4), target="planner.plan")
+    assert remedy.proposal == (expected if proposed else None)
+    assert ("ctx.gather" in remedy.text) is not proposed
 
 
 def test_a_model_never_seen_to_serve_two_widens_the_interval(traced: "type[Traced]", look: "Look") -> None:

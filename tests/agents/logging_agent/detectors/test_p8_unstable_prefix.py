@@ -19,7 +19,7 @@ def runs(
     found = []
     for number in range(1, count + 1):
         trace = traced(number)
-        service_ms = tokens + number  # the tokens vary a little, or no slope could be fitted
+        service_ms = tokens + 100 * (number % 5) + 200  # the tokens vary a little, or no slope could be fitted
         root = trace.ask(None, "helper.help", 0, service_ms + 100)
         segments = [
             f"date:100:{number if volatile else 0}",
@@ -31,6 +31,7 @@ def runs(
             "antiphon.prompt.segments": segments,
             "antiphon.prompt.block_hashes": blocks,
             "antiphon.model.prefill_s": (tokens + 100 * (number % 5)) / 1_000,
+            "antiphon.model.decode_s": 0.2,
         }
         attributes.update({key.replace("__", "."): value for key, value in others.items()})
         trace.model(root, 50, 50 + service_ms, tokens=tokens + 100 * (number % 5), **attributes)
@@ -72,11 +73,17 @@ def test_per_block_hashes_alone_are_enough(traced: "type[Traced]", look: "Look")
     assert finding.saving.tokens.point == 1_536
 
 
-def test_without_prefill_times_only_tokens_are_claimed(traced: "type[Traced]", look: "Look") -> None:
-    """No prefill law, no seconds."""
+def test_without_prefill_times_the_whole_call_tells(traced: "type[Traced]", look: "Look") -> None:
+    """The law of an instance that reports no split rests on how long whole calls took."""
     finding = look(runs(traced, 30, antiphon__model__prefill_s=None)).one("p8")
-    assert finding.saving is not None
-    assert finding.saving.tokens is not None
+    assert finding.saving is not None and finding.saving.tokens is not None and finding.saving.latency_s is not None
+    assert finding.saving.latency_s.point == pytest.approx(finding.saving.tokens.point / 1_000, rel=0.1)
+
+
+def test_without_a_law_only_tokens_are_claimed(traced: "type[Traced]", look: "Look") -> None:
+    """Prompts of one length do not tell what a token takes: no seconds."""
+    finding = look(runs(traced, 30, gen_ai__usage__input_tokens=2_000)).one("p8")
+    assert finding.saving is not None and finding.saving.tokens is not None
     assert finding.saving.latency_s is None
     assert finding.saving.model_s is None
 

@@ -1,0 +1,177 @@
+"""P16, straggler in a fan-out: a step waits for the slowest of many calls, and what made it slow was not its input.
+
+What it is. A handler makes several calls at once and goes on when the last one is there. One of them often takes a
+multiple of the others, though it has no more to do.
+
+Evidence. The durations of calls that are branches of one `gather` or group (`antiphon.group`), or of three or more
+calls of one kind that overlap; how much each had to do: tokens of the model calls at and below it, or else the bytes
+of its message and result; the capacity and use of the pools that serve them. Grade B.
+
+Guards. What a call takes by its size is fitted and taken off first: a longer job is no straggler. Of what is left, the
+slowest call of a fan-out takes twice the typical one or more, in the mean. Twenty calls, and each with its size on
+record. Nothing at or below a call writes. The pools that serve the calls are busy to 70 % at most, because a second
+attempt under overload harms. A group that goes on without its last calls is left alone.
+
+Remedy. A `hedge` policy: a second attempt for a call that takes longer than 95 % of them do, so for 5 % of the calls.
+The saving is replayed with attempts that last as long as one drawn from the other calls, and with their load.
+
+What stays unseen. Slowness that a second attempt would meet again, such as one slow replica that serves both. Work
+whose size leaves no trace in tokens or bytes. The load behind a tool.
+"""
+
+import random
+import statistics
+from collections.abc import Sequence
+from typing import ClassVar
+
+from antiphon.agents.logging_agent.cases import Case, Cases, Gain
+from antiphon.agents.logging_agent.detectors.base import Observed
+from antiphon.agents.logging_agent.fan_out import Leaf, Tail, fan_outs, size_of, tail_of
+from antiphon.agents.logging_agent.window import Suspects, Window
+from antiphon.runtime.telemetry import attributes as attr
+from antiphon.runtime.whatif import edits, facts
+from antiphon.runtime.whatif.cost import cost_of
+from antiphon.runtime.whatif.effects import read_only
+from antiphon.runtime.whatif.program import BOUNDS, pool_of
+from antiphon.runtime.whatif.trace import Step, Trace
+from antiphon.schemas.finding import Finding, Grade, Remedy
+from antiphon.schemas.policy import Hedge, Proposal
+from antiphon.schemas.telemetry import SpanRecord
+
+PATTERN = "p16"
+MIN_CALLS = 20  # of all fan-outs: the 95th percentile then is one of them
+MIN_TAIL = 2.0  # mean of the slowest of each fan-out over the median, what size explains taken off
+MAX_BUSY = 0.70  # share of slots; above, second attempts add to the overload (Dean, Barroso: The Tail at Scale, 2013)
+BUDGET = 0.05  # share of calls that get a second attempt
+DRAWS = 5  # of second attempts, for each run with a straggler
+
+
+class Stragglers:
+    """Finds fan-outs whose slowest call is slow by chance, and replays them with second attempts."""
+
+    streams: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._window = Window()
+        self._suspects: Suspects[tuple[str, str]] = Suspects()
+        self._cases = Cases()
+
+    def observe(self, span: SpanRecord, node: str) -> None:
+        """Nothing: what is slow shows beside its siblings."""
+
+    def trace(self, observed: Observed) -> None:
+        """Keep the run; note the calls that fan out in it."""
+        trace = observed.trace
+        if trace.steps[trace.finish].excluded:
+            return
+        self._window.add(observed)
+        for label in {group[0].label for group in fan_outs(trace) if _one_is_slow(group)}:
+            self._suspects.note((observed.cohort.key, label))
+
+    def findings(self, now_ns: int) -> list[Finding]:
+        """What the window says of a call that fans out."""
+        found = (self._examine(cohort, label) for cohort, label in self._suspects.due())
+        return [finding for finding in found if finding is not None]
+
+    def _examine(self, cohort: str, label: str) -> Finding | None:
+        runs = [observed for observed in self._window if observed.cohort.key == cohort]
+        groups = [
+            [Leaf(observed, step, size_of(observed.trace, step)) for step in group]
+            for observed in runs
+            for group in fan_outs(observed.trace)
+            if group[0].label == label
+        ]
+        leaves = [leaf for group in groups for leaf in group]
+        tail = tail_of(groups) if len(leaves) >= MIN_CALLS else None
+        if tail is None or tail.ratio < MIN_TAIL or _busy(leaves) > MAX_BUSY:
+            return None
+        if not all(read_only(x.observed.trace, x.step) for x in leaves):
+            return None
+        slow: dict[str, list[Leaf]] = {}
+        for leaf in leaves:
+            if leaf.took_s > tail.delay_s:
+                slow.setdefault(leaf.observed.trace.id, []).append(leaf)
+        gains = {mine[0].observed.trace.run: gain for mine in slow.values() if (gain := self._gain(mine, tail))}
+        if not gains:
+            return None
+        case = self._cases.touch(runs[-1].cohort, label)
+        case.renew(gains.items(), len(runs))
+        for mine in slow.values():
+            trace = mine[0].observed.trace
+            case.witness(trace.id, (leaf.step.id for leaf in mine), trace.steps[0].end_ns)
+        return self._finding(case, tail)
+
+    def _gain(self, slow: Sequence[Leaf], tail: Tail) -> Gain | None:
+        """What second attempts would have saved the run, and what they cost, in the mean of some draws."""
+        observed = slow[0].observed
+        run = observed.run
+        if run is None:
+            return None
+        pools = [pool_of(_served(observed.trace, leaf.step)) for leaf in slow]
+        delay_ns = round(tail.delay_s * 1e9)
+        saved: list[tuple[float, float]] = []
+        for _ in range(DRAWS):
+            takes_s = [max(tail.expected_s(leaf) + self._rng.choice(tail.left_s), 0.0) for leaf in slow]
+            attempts = {
+                run.call(leaf.step): (round(attempt_s * 1e9), pool)
+                for leaf, attempt_s, pool in zip(slow, takes_s, pools, strict=True)
+            }
+            one = observed.saved_s(
+                edits.hedge(run.cautious, delay_ns, attempts), edits.hedge(run.program, delay_ns, attempts)
+            )
+            if one is None:
+                return None
+            saved.append(one)
+        costs = [cost_of(observed.trace.below(leaf.step.index)) for leaf in slow]
+        return Gain(
+            latency_s=(statistics.fmean(low for low, _ in saved), statistics.fmean(high for _, high in saved)),
+            tokens=-sum(c.tokens for c in costs),
+            model_s=-sum(min(tail.expected_s(leaf), c.model_s) for leaf, c in zip(slow, costs, strict=True)),
+            usd=-sum(c.usd for c in costs),
+        )
+
+    def _finding(self, case: Case, tail: Tail) -> Finding | None:
+        return case.finding(
+            PATTERN,
+            title=f"Stragglers among {case.subject}",
+            grade=Grade.B,
+            rng=self._rng,
+            remedy=Remedy(
+                text=f"The slowest {case.subject} of a fan-out takes {tail.ratio:.1f} times the typical one, with no "
+                f"more to do: begin a second attempt after {tail.delay_s:.3g} s, and take what ends first.",
+                proposal=Proposal(action=Hedge(delay_s=round(tail.delay_s, 6), budget=BUDGET), target=case.subject),
+            ),
+            assumptions=(
+                "A second attempt is as likely to be slow as any other call.",
+                BOUNDS,
+                "What a second attempt of a model call costs is taken off; stopped attempts are counted as whole.",
+            ),
+        )
+
+
+def _one_is_slow(group: Sequence[Step]) -> bool:
+    took_ns = [step.duration_ns for step in group]
+    return max(took_ns) >= MIN_TAIL * statistics.median(took_ns)
+
+
+def _busy(leaves: Sequence[Leaf]) -> float:
+    """Share of slots in use where calls were served; 1 where that should be on record and is not."""
+    shares = []
+    for leaf in leaves:
+        if leaf.step.operation == facts.TOOL:
+            continue
+        served = _served(leaf.observed.trace, leaf.step)
+        active, capacity = (facts.whole(served.span, key) for key in (attr.POOL_ACTIVE, attr.POOL_CAPACITY))
+        if active is None or not capacity:
+            return 1.0
+        shares.append(active / capacity)
+    return statistics.fmean(shares) if shares else 0.0
+
+
+def _served(trace: Trace, step: Step) -> Step:
+    """The step in whose pool a call was served: a peer's handler, or the call itself."""
+    return next((s for i in step.children if (s := trace.steps[i]).operation == facts.PROCESS), step)
+
+
+DETECTOR = Stragglers

@@ -1,0 +1,126 @@
+"""A model's requests as the caches of its replicas served them, and as they would if prefixes decided the route."""
+
+import statistics
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from antiphon.agents.logging_agent.prefix_routing import Request, Routed, affine, recorded, serve
+from antiphon.runtime.telemetry import attributes as attr
+from antiphon.runtime.whatif import facts
+from antiphon.runtime.whatif.trace import Step
+
+BLOCK_TOKENS = 256
+MAX_IMBALANCE = 1.25  # of the blocks that replicas are given over the window
+BOUNDS_TRIED = (1.25, 1.5, 2.0)  # of the requests under way: a tight bound sends many of a few requests elsewhere
+MIN_FAITHFUL = 0.5  # of the hits that the replay of the recorded routes has, the instances must report
+
+_CALLS = 1_000  # of a model, the newest
+_BLOCKS = 20_000  # of these calls together: a replay takes some 30 ms
+_CALL_BLOCKS = 1_024
+_HASH_CHARACTERS = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaCall:
+    """A request as the cache sees it. ``pages``: of its replica's cache, with the tokens of one, where it said both."""
+
+    step: str
+    replica: str
+    request: Request
+    tokens: int
+    cached: int
+    pages: tuple[int, float] | None
+
+    @property
+    def block_tokens(self) -> float:
+        """Tokens of a block: where hashes are of text, a little less than 256."""
+        return min(self.tokens / len(self.request.blocks), BLOCK_TOKENS)
+
+
+class ReplicaCalls:
+    """The newest calls of a model."""
+
+    def __init__(self) -> None:
+        self._calls: deque[ReplicaCall] = deque()
+        self._blocks = 0
+
+    def add(self, call: ReplicaCall) -> None:
+        """One more; the oldest go where it would be too much."""
+        self._calls.append(call)
+        self._blocks += len(call.request.blocks)
+        while len(self._calls) > _CALLS or (self._blocks > _BLOCKS and len(self._calls) > 1):
+            self._blocks -= len(self._calls.popleft().request.blocks)
+
+    def by_start(self) -> list[ReplicaCall]:
+        """All of them, in the order in which they were made."""
+        return sorted(self._calls, key=lambda call: (call.request.start, call.step))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Better:
+    """Routing by prefix: its bound, what caches hit by it and hit now, and by call the replica and tokens saved."""
+
+    bound: float
+    routed: Routed
+    now: Routed
+    calls: int
+    moved: Mapping[str, tuple[str, float]]
+
+
+def call_at(step: Step) -> ReplicaCall | None:
+    """The step as a request to one of several replicas; None where blocks, replica or cached tokens are missing."""
+    span = step.span
+    replica = facts.text(span, attr.POOL_ID)
+    blocks = facts.texts(span, attr.PROMPT_BLOCKS)
+    tokens, cached = facts.whole(span, attr.GENAI_INPUT_TOKENS), facts.whole(span, attr.GENAI_CACHED_TOKENS)
+    if step.operation != facts.MODEL or step.excluded or not replica.startswith("model:"):
+        return None
+    if not blocks or len(blocks) > _CALL_BLOCKS or not tokens or cached is None:
+        return None
+    pages, hits = facts.whole(span, attr.KV_TOTAL), facts.whole(span, attr.KV_HITS)
+    return ReplicaCall(
+        step=step.id,
+        replica=replica,
+        request=Request(blocks=[b[:_HASH_CHARACTERS] for b in blocks], start=step.start_ns, end=step.end_ns),
+        tokens=tokens,
+        cached=min(cached, tokens),
+        pages=(pages, min(cached, tokens) / hits) if pages and hits and cached else None,
+    )
+
+
+def better(calls: Sequence[ReplicaCall]) -> Better | None:
+    """The best routing by prefix; None where the caches would not hold more, or do not work as they are replayed."""
+    replicas = sorted({call.replica for call in calls})
+    if len(replicas) < 2:
+        return None
+    requests, capacity = [call.request for call in calls], _capacity(calls)
+    now = serve(requests, recorded(call.replica for call in calls), replicas=replicas, capacity=capacity)
+    reported = sum(call.cached for call in calls)
+    replayed = sum(hits * call.block_tokens for hits, call in zip(now.hits, calls, strict=True))
+    if not reported or reported < MIN_FAITHFUL * replayed:
+        return None
+    tried = [(b, serve(requests, affine(b), replicas=replicas, capacity=capacity)) for b in BOUNDS_TRIED]
+    balanced = [(b, routed) for b, routed in tried if routed.imbalance <= max(MAX_IMBALANCE, now.imbalance)]
+    if not balanced:
+        return None
+    bound, routed = max(balanced, key=lambda option: sum(option[1].hits))
+    moved = {}
+    for call, replica, was, becomes in zip(calls, routed.replicas, now.hits, routed.hits, strict=True):
+        had = max(was, int(call.cached / call.block_tokens))
+        moved[call.step] = replica, (becomes - had) * call.block_tokens
+    if sum(tokens for _, tokens in moved.values()) <= 0:
+        return None
+    return Better(bound=bound, routed=routed, now=now, calls=len(calls), moved=moved)
+
+
+def _capacity(calls: Sequence[ReplicaCall]) -> int:
+    """Blocks that a replica holds: as they say, or else the largest set of blocks seen at one."""
+    pages = [call.pages for call in calls if call.pages is not None]
+    if pages:
+        page_tokens = statistics.median(tokens for _, tokens in pages)
+        return max(int(min(total for total, _ in pages) * page_tokens / BLOCK_TOKENS), 1)
+    seen: dict[str, set[str]] = {}
+    for call in calls:
+        seen.setdefault(call.replica, set()).update(call.request.blocks)
+    return max(map(len, seen.values()))

@@ -1,0 +1,1 @@
+"""What happened, again: recorded runs done over from their journals, compared, and with something changed."""

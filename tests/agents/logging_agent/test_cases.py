@@ -1,0 +1,79 @@
+"""What a case gathers becomes a saving: mean, 95th percentile and money, over the runs that it knows."""
+
+import random
+
+import pytest
+
+from antiphon.agents.logging_agent.cases import Case, Gain
+from antiphon.agents.logging_agent.cohorts import Cohort
+from antiphon.runtime.whatif.cost import Cost
+from antiphon.schemas.finding import Finding, Grade, Remedy
+
+
+def cohort(latencies_s: list[float], usd: float = 0.0) -> Cohort:
+    """A cohort whose runs 0, 1, … took that long and cost as much each."""
+    made = Cohort("key", "planner.plan#key")
+    for number, took_s in enumerate(latencies_s):
+        made.add(f"run{number}", took_s, Cost(tokens=0, model_s=0, usd=usd))
+    return made
+
+
+def found(case: Case) -> Finding | None:
+    """The finding that the case makes."""
+    case.support = 5
+    return case.finding("p0", title="t", grade=Grade.B, remedy=Remedy(text="do"), rng=random.Random(0))
+
+
+def test_runs_without_the_pattern_count_for_the_95th_percentile() -> None:
+    """Two runs of 5 s show it and save 4 s, 19 of 2 s do not: 5 s falls to 2 s, not to 1 s."""
+    case = Case(cohort([5.0, 5.0, *[2.0] * 19]), "s")
+    for run in ("run0", "run1"):
+        case.gain(run, Gain(latency_s=(4.0, 4.0)))
+    finding = found(case)
+    assert finding is not None and finding.saving is not None
+    assert finding.saving.latency_s is not None and finding.saving.latency_s.point == 4.0
+    assert finding.saving.latency_p95_s is not None
+    assert finding.saving.latency_p95_s.point == pytest.approx(3.0)
+    assert 0.0 <= finding.saving.latency_p95_s.low <= 3.0
+
+
+def test_a_window_speaks_for_its_own_runs_only() -> None:
+    """Of 40 runs the window holds the newest four, which all save 1 s; older runs are not taken as saving nothing."""
+    case = Case(cohort([9.0] * 36 + [2.0] * 4), "s", of_runs=4)
+    for number in range(36, 40):
+        case.gain(f"run{number}", Gain(latency_s=(1.0, 1.0)))
+    finding = found(case)
+    assert finding is not None and finding.saving is not None and finding.saving.latency_p95_s is not None
+    assert finding.saving.latency_p95_s.point == pytest.approx(1.0)
+
+
+def test_a_run_whose_saving_is_unknown_is_left_out() -> None:
+    """Its time could have been anything: the percentile rests on the other runs."""
+    case = Case(cohort([100.0, *[2.0] * 9]), "s")
+    case.gain("run0", Gain(tokens=1))
+    for number in range(1, 10):
+        case.gain(f"run{number}", Gain(latency_s=(1.0, 1.0)))
+    finding = found(case)
+    assert finding is not None and finding.saving is not None and finding.saving.latency_p95_s is not None
+    assert finding.saving.latency_p95_s.point == pytest.approx(1.0)
+
+
+def test_money_alone_makes_a_finding() -> None:
+    """Two cents of a dollar a run are over 1 %; half a cent is not."""
+    worth, little = (Case(cohort([1.0] * 5, usd=1.0), "s") for _ in range(2))
+    for number in range(5):
+        worth.gain(f"run{number}", Gain(usd=0.02))
+        little.gain(f"run{number}", Gain(usd=0.005))
+    finding = found(worth)
+    assert finding is not None and finding.saving is not None and finding.saving.usd is not None
+    assert finding.saving.usd.point == pytest.approx(0.02)
+    assert finding.saving.latency_p95_s is None
+    assert found(little) is None
+
+
+def test_a_cohort_keeps_its_newest_runs() -> None:
+    """The oldest of 65 is forgotten; a run seen again is one run."""
+    made = cohort([1.0] * 65)
+    made.add("run64", 2.0, Cost(tokens=0, model_s=0, usd=0))
+    assert len(made.recent_s) == 64
+    assert "run0" not in made.recent_s and made.recent_s["run64"] == 2.0

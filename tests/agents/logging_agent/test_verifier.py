@@ -1,0 +1,212 @@
+"""Experiments on simulated runs: no effect is seldom verified, a real one soon, and harm is taken back."""
+
+import random
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from antiphon.agents.logging_agent.trial import LeftOut, Sample
+from antiphon.agents.logging_agent.verifier import COMPARED, MOST_RUNS, Measured, Verdict, measure, primary
+from antiphon.runtime.policies.arms import Arm, arm_of
+from antiphon.schemas.finding import Estimate, Finding, FindingState, Grade, Realised, Remedy, Saving
+from antiphon.schemas.policy import Level, Policy, Proposal, SingleFlight
+
+PROPOSAL = Proposal(action=SingleFlight(), target="tool look")
+
+
+def finding(saved_s: float = 0.2, realised: Realised | None = None) -> Finding:
+    """A proven finding that predicts ``saved_s`` a run."""
+    return Finding(
+        id="f" * 32,
+        pattern="p3",
+        title="twice",
+        cohort="planner.plan#1f0c22ab",
+        subject="tool look",
+        state=FindingState.CANARY,
+        grade=Grade.A,
+        support=9,
+        required=5,
+        prevalence=1.0,
+        saving=Saving(latency_s=Estimate(point=saved_s, low=saved_s / 2, high=2 * saved_s)),
+        remedy=Remedy(text="share", proposal=PROPOSAL),
+        realised=realised,
+        first_seen_unix_ms=0,
+        last_seen_unix_ms=0,
+    )
+
+
+@dataclass
+class Runs:
+    """As a Trial: what came in so far."""
+
+    policy: Policy
+    samples: list[Sample] = field(default_factory=list)
+    left_out: LeftOut = field(default_factory=LeftOut)
+    compared: int = 0
+    mismatches: int = 0
+
+
+def policy(level: Level = Level.CANARY) -> Policy:
+    """Half of the runs are treated."""
+    return Policy(id="p3-f", proposal=PROPOSAL, level=level, finding="f" * 32)
+
+
+def sample(
+    run: int, rng: random.Random, *, seed: int, effect: float = 0.0, more_tokens: float = 0.0, failing: float = 0.01
+) -> Sample:
+    """A run of about a second, whose length follows its input; treated ones take ``effect`` less."""
+    name = f"{seed}-{run}"
+    treated = arm_of(policy(), name, 0) is Arm.TREATED
+    size = rng.lognormvariate(0, 0.3)
+    return Sample(
+        unit=name,
+        treated=treated,
+        failed=rng.random() < (failing if treated else 0.01),
+        latency_s=size * rng.lognormvariate(0, 0.3) * (1 - effect * treated),
+        tokens=1_000 * size * (1 + more_tokens * treated),
+        model_s=0.5 * size,
+        usd=0.0,
+        input_tokens=1_000 * size,
+        score=None,
+    )
+
+
+def told(runs: Runs, said: Finding) -> Measured:
+    """What the verifier says of the runs."""
+    return measure(said, runs, random.Random(0))  # type: ignore[arg-type]  # a double of Trial
+
+
+def tried(samples: Iterable[Sample], *, look: int) -> tuple[Verdict, int, str]:
+    """The first verdict, after how many runs, and why."""
+    runs = Runs(policy())
+    for sample in samples:
+        runs.samples.append(sample)
+        if len(runs.samples) % look == 0:
+            found = told(runs, finding())
+            if found.verdict is not Verdict.OPEN:
+                return found.verdict, len(runs.samples), found.note
+    return Verdict.OPEN, len(runs.samples), ""
+
+
+def many(seeds: int, runs: int, *, look: int = 50, **how: Any) -> list[tuple[Verdict, int, str]]:
+    """Seeded experiments, one after the other."""
+    found = []
+    for seed in range(seeds):
+        rng = random.Random(seed)
+        found.append(tried((sample(run, rng, seed=seed, **how) for run in range(runs)), look=look))
+    return found
+
+
+def test_no_effect_is_seldom_verified() -> None:
+    """At most 5 % of 400 experiments without an effect end as verified, however often they are looked at."""
+    verdicts = Counter(verdict for verdict, _, _ in many(400, 240, look=80))
+    assert verdicts[Verdict.SAVES] / 400 <= 0.05
+    assert verdicts[Verdict.HARMS] / 400 <= 0.10
+
+
+def test_a_real_saving_is_verified_within_a_few_hundred_runs() -> None:
+    """20 % of the latency: at least 19 of 20 experiments, half of them within 200 runs."""
+    found = many(20, 600, effect=0.2)
+    assert sum(verdict is Verdict.SAVES for verdict, _, _ in found) >= 19
+    assert sorted(runs for _, runs, _ in found)[10] <= 200
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ({"effect": -0.3}, "mean latency gets worse"),
+        ({"effect": 0.0, "failing": 0.3}, "more runs fail"),
+        ({"effect": 0.0, "more_tokens": 0.5}, "tokens a run gets worse"),
+    ],
+)
+def test_a_harmful_remedy_is_taken_back(how: dict[str, Any], why: str) -> None:
+    """By the guardrail that it trips, within a few hundred runs, every time."""
+    found = many(10, 500, **how)
+    assert {verdict for verdict, _, _ in found} == {Verdict.HARMS}
+    assert all(why in note for _, _, note in found)
+
+
+def test_rare_slow_runs_trip_the_guardrail_of_the_99th_percentile() -> None:
+    """The mean says nothing of 3 % of runs that take twice the slowest."""
+    runs = Runs(policy())
+    rng = random.Random(1)
+    for number in range(1_500):
+        one = sample(number, rng, seed=1, effect=0.04)
+        slow = one.treated and rng.random() < 0.03
+        runs.samples.append(one if not slow else replace(one, latency_s=5.0))
+    assert "the slowest runs are slower" in told(runs, finding()).note
+
+
+def test_a_lower_score_is_harm() -> None:
+    """A remedy that saves 20 % but makes results worse goes."""
+    runs = Runs(policy())
+    rng = random.Random(2)
+    for number in range(300):
+        one = sample(number, rng, seed=2, effect=0.2)
+        score = rng.gauss(0.8 if one.treated else 0.9, 0.1)
+        runs.samples.append(replace(one, score=score))
+    found = told(runs, finding())
+    assert (found.verdict, "the score gets worse" in found.note) == (Verdict.HARMS, True)
+
+
+def test_the_realised_saving_has_interval_counts_and_the_error_of_the_prediction() -> None:
+    """Predicted 0.2 s where 0.4 were saved: the error is about -50 %."""
+    runs = Runs(policy())
+    rng = random.Random(3)
+    runs.samples = [sample(number, rng, seed=3, effect=0.4) for number in range(600)]
+    found = told(runs, finding(0.2))
+    assert found.verdict is Verdict.SAVES
+    got = found.realised
+    assert got is not None and got.saving.latency_s is not None and got.saving.latency_p95_s is not None
+    assert got.saving.latency_s.low < 0.44 < got.saving.latency_s.high
+    assert sum(got.runs) == 600
+    assert got.prediction_error == pytest.approx(0.2 / got.saving.latency_s.point - 1)
+    assert got.saving.usd is None  # nothing costs anything
+
+
+def test_an_experiment_that_shows_nothing_ends() -> None:
+    """After MOST_RUNS, with what was measured."""
+    runs = Runs(policy())
+    rng = random.Random(4)
+    runs.samples = [sample(number, rng, seed=4) for number in range(MOST_RUNS)]
+    found = told(runs, finding(0.01))
+    assert found.verdict is Verdict.NOTHING
+    assert found.realised is not None
+
+
+def test_results_that_differ_at_level_shadow_end_it() -> None:
+    """One of few is enough; none of COMPARED lets a canary begin; one of very many is what models do."""
+    shadow = policy(Level.SHADOW)
+    assert told(Runs(shadow, compared=COMPARED - 1), finding()).verdict is Verdict.OPEN
+    assert told(Runs(shadow, compared=COMPARED), finding()).verdict is Verdict.EQUAL
+    assert told(Runs(shadow, compared=3, mismatches=1), finding()).verdict is Verdict.HARMS
+    assert told(Runs(shadow, compared=1_000, mismatches=2), finding()).verdict is Verdict.EQUAL
+
+
+def test_failures_at_level_on_are_compared_with_those_that_the_control_had() -> None:
+    """1 of 200 before: 30 of the newest 200 end it, 2 do not; without a measurement nothing can be said."""
+    before = Realised(saving=Saving(), runs=(200, 200), failed=(1, 1))
+    rng = random.Random(5)
+
+    def on(failed: int) -> Runs:
+        runs = Runs(policy(Level.ON))
+        for number in range(200):
+            one = sample(number, rng, seed=5, failing=0.0)
+            runs.samples.append(replace(one, treated=True, failed=number < failed))
+        return runs
+
+    assert told(on(30), finding(realised=before)).verdict is Verdict.HARMS
+    assert told(on(2), finding(realised=before)).verdict is Verdict.OPEN
+    assert told(on(30), finding()).verdict is Verdict.OPEN
+
+
+def test_the_metric_that_decides_is_fixed_by_the_prediction() -> None:
+    """Latency if it is to fall, else tokens, model time, money."""
+    one = Estimate(point=1, low=0, high=2)
+    assert primary(Saving(latency_s=one, tokens=one)) == "latency_s"
+    assert primary(Saving(latency_s=Estimate(point=0, low=0, high=0), tokens=one)) == "tokens"
+    assert primary(Saving(usd=one)) == "usd"
+    assert primary(None) == ""
