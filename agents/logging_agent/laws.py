@@ -12,6 +12,7 @@ from antiphon.runtime.whatif.trace import Step
 
 INSTANCES = 256
 CALLS = 64  # of each; a fit of them takes some 50 ms
+ONE_LENGTH = 1.1  # the longest prompt over the shortest, as far as a law takes them for equally long
 EVERY = 4  # of the calls, once there are so many: reading one takes 6 us
 
 
@@ -63,10 +64,19 @@ class Laws:
         return known.law
 
     def prefill_s(self, step: Step, tokens: float) -> float | None:
-        """What ``tokens`` fewer to compute would save the step, at most its prefill; None where no law tells."""
+        """What ``tokens`` fewer to compute would save the step, at most its prefill; None where no law tells.
+
+        Where all prompts have one length nothing tells what prefill takes without tokens: it is taken to be nothing.
+        """
         law, call = self.of(self._by(step)), call_of(step)
-        if law is None or call is None or law.a1 <= 0:
+        if law is None or call is None:
             return None
+        if law.a1 <= 0:
+            known = self._known.get(self._by(step))
+            lengths = [each.uncached for each in known.calls] if known is not None else []
+            if call.prefill_s is None or call.uncached <= 0 or max(lengths) > ONE_LENGTH * min(lengths):
+                return None
+            return call.prefill_s * min(tokens / call.uncached, 1.0)
         return min(law.a1 * tokens, call.service_s if call.prefill_s is None else call.prefill_s)
 
     def decode_s(self, step: Step) -> float | None:

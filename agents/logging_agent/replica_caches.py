@@ -15,6 +15,8 @@ MAX_IMBALANCE = 1.25  # of the blocks that replicas are given over the window
 BOUNDS_TRIED = (1.25, 1.5, 2.0)  # of the requests under way: a tight bound sends many of a few requests elsewhere
 MIN_FAITHFUL = 0.5  # of the hits that the replay of the recorded routes has, the instances must report
 
+FITS = 6  # replays to find the capacity of a cache that does not tell its own: to 2 % of the most it can be
+
 _CALLS = 1_000  # of a model, the newest
 _BLOCKS = 20_000  # of these calls together: a replay takes some 30 ms
 _CALL_BLOCKS = 1_024
@@ -94,12 +96,13 @@ def better(calls: Sequence[ReplicaCall]) -> Better | None:
     replicas = sorted({call.replica for call in calls})
     if len(replicas) < 2:
         return None
-    requests, capacity = [call.request for call in calls], _capacity(calls)
-    now = serve(requests, recorded(call.replica for call in calls), replicas=replicas, capacity=capacity)
+    requests, capacity = [call.request for call in calls], _told(calls) or _seen(calls)
+    now = _served(calls, capacity)
     reported = sum(call.cached for call in calls)
-    replayed = sum(hits * call.block_tokens for hits, call in zip(now.hits, calls, strict=True))
-    if not reported or reported < MIN_FAITHFUL * replayed:
+    if not reported or reported < MIN_FAITHFUL * _hit_tokens(calls, now):
         return None
+    if _told(calls) is None:
+        capacity, now = _fitted(calls, capacity, now, reported)
     tried = [(b, serve(requests, affine(b), replicas=replicas, capacity=capacity)) for b in BOUNDS_TRIED]
     balanced = [(b, routed) for b, routed in tried if routed.imbalance <= max(MAX_IMBALANCE, now.imbalance)]
     if not balanced:
@@ -114,12 +117,43 @@ def better(calls: Sequence[ReplicaCall]) -> Better | None:
     return Better(bound=bound, routed=routed, now=now, calls=len(calls), moved=moved)
 
 
-def _capacity(calls: Sequence[ReplicaCall]) -> int:
-    """Blocks that a replica holds: as they say, or else the largest set of blocks seen at one."""
+def _served(calls: Sequence[ReplicaCall], capacity: int) -> Routed:
+    """The requests where they went."""
+    replicas = sorted({call.replica for call in calls})
+    route = recorded(call.replica for call in calls)
+    return serve([call.request for call in calls], route, replicas=replicas, capacity=capacity)
+
+
+def _hit_tokens(calls: Sequence[ReplicaCall], routed: Routed) -> float:
+    return sum(hits * call.block_tokens for hits, call in zip(routed.hits, calls, strict=True))
+
+
+def _fitted(calls: Sequence[ReplicaCall], most: int, now: Routed, reported: float) -> tuple[int, Routed]:
+    """The least capacity with which the caches hit no less than they reported, by bisection; the replay with it."""
+    low, high = 0, most
+    for _ in range(FITS):
+        middle = (low + high) // 2
+        if middle == low:
+            break
+        tried = _served(calls, middle)
+        if _hit_tokens(calls, tried) < reported:
+            low = middle
+        else:
+            high, now = middle, tried
+    return high, now
+
+
+def _told(calls: Sequence[ReplicaCall]) -> int | None:
+    """Blocks that a replica holds by what they say; None where they do not."""
     pages = [call.pages for call in calls if call.pages is not None]
-    if pages:
-        page_tokens = statistics.median(tokens for _, tokens in pages)
-        return max(int(min(total for total, _ in pages) * page_tokens / BLOCK_TOKENS), 1)
+    if not pages:
+        return None
+    page_tokens = statistics.median(tokens for _, tokens in pages)
+    return max(int(min(total for total, _ in pages) * page_tokens / BLOCK_TOKENS), 1)
+
+
+def _seen(calls: Sequence[ReplicaCall]) -> int:
+    """The largest set of blocks seen at one replica: with so many, nothing is ever forgotten."""
     seen: dict[str, set[str]] = {}
     for call in calls:
         seen.setdefault(call.replica, set()).update(call.request.blocks)

@@ -121,7 +121,8 @@ class OverStrictBarrier:
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self._handlers: Recent[str, _Handler] = Recent(_HANDLERS)
-        self._gained: Recent[tuple[str, str], int] = Recent(_HANDLERS)  # the quorum that a case's gains are for
+        # The quorum that a case's gains are for, and how many runs of the cohort came before the first of them.
+        self._gained: Recent[tuple[str, str], tuple[int, int]] = Recent(_HANDLERS)
         self._cases = Cases()
 
     def observe(self, span: SpanRecord, node: str) -> None:
@@ -146,18 +147,21 @@ class OverStrictBarrier:
                 found.setdefault(step.label, []).append(vote)
         for subject, votes in found.items():
             handler = self._handlers.get(subject)
-            needed = None if handler is None else handler.quorum()
-            if needed is not None:
-                self._note(observed, subject, votes, needed)
+            if handler is not None:
+                self._note(observed, subject, votes, handler.quorum())
 
     def findings(self, now_ns: int) -> list[Finding]:
         """Barriers whose loosening would matter."""
         found = (self._finding(case) for case in self._cases.changed())
         return [finding for finding in found if finding is not None]
 
-    def _note(self, observed: Observed, subject: str, votes: list[_Vote], needed: int) -> None:
+    def _note(self, observed: Observed, subject: str, votes: list[_Vote], needed: int | None) -> None:
         run, trace = observed.run, observed.trace
-        if run is None:
+        key = (observed.cohort.key, subject)
+        gained = self._gained.get(key)
+        if needed is None and gained is not None:
+            needed = gained[0]  # while a change of decision weighs too much, what another run saves still counts
+        if run is None or needed is None:
             return
         saved = observed.saved_s(
             _loosened(run.cautious, run, trace, votes, needed), _loosened(run.program, run, trace, votes, needed)
@@ -165,11 +169,12 @@ class OverStrictBarrier:
         if saved is None:
             return
         case = self._cases.touch(observed.cohort, subject)
-        key = (case.cohort.key, subject)
-        if self._gained.get(key) != needed:  # gains for another quorum say nothing on this one
+        if gained is None or gained[0] != needed:  # gains for another quorum say nothing on this one
             case.gains.clear()
             case.runs = case.support = 0
-            self._gained.put(key, needed)
+            gained = needed, case.cohort.runs - 1
+            self._gained.put(key, gained)
+        case.of_runs = max(case.cohort.runs - gained[1], 1)
         case.support += case.gain(trace.run, Gain(latency_s=saved))
         late = (branch.id for vote in votes for branch in vote.branches[needed:])
         case.witness(trace.id, late, trace.steps[0].end_ns)

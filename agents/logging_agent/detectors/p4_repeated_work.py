@@ -14,8 +14,8 @@ the run has written since the earlier answer, unless the work depends on nothing
 the work writes. Work that failed, that a policy answered, or that overlaps its twin does not count. Tenants never
 share.
 
-Remedy. A `cache` policy with that time to live. For grade B declare the tool's effect and `ttl` first, because the
-policy passes by what is not declared repeatable, and begin in the shadow, where both ways are compared.
+Remedy. A `cache` policy with that time to live. For grade B it is advice: declare the tool's effect and `ttl` first,
+because the policy passes by what is not declared repeatable.
 
 What stays unseen. A result that changes less often than was watched. Writes of other systems, unless results show
 them. Requests that differ in a word. Tools that declare no effect: they count as writing.

@@ -4,9 +4,9 @@ What it is. Each replica has a cache of its own. When the requests of one conver
 each replica computes the same beginning again.
 
 Evidence. `antiphon.prompt.block_hashes`, the replica in `antiphon.pool.id` (`model:NAME@NODE`) and the cached tokens
-that it reports. One cache for each replica (LRU, as large as `antiphon.kv.blocks_total` says, or else as the largest
-set of blocks seen at one) is replayed twice: with the recorded replicas, and as the affinity policy would have routed.
-Grade B.
+that it reports. One cache for each replica (LRU, as large as `antiphon.kv.blocks_total` says, or else just so large that
+it hits as often as was reported) is replayed twice: with the recorded replicas, and as the affinity policy would have
+routed. Grade B.
 
 Guards. At least 20 requests and two replicas. What was cached counts as recorded or as replayed, whichever is more.
 Replicas that report much less than the replay of their own requests do not cache as assumed, and nothing is said. The
@@ -135,7 +135,7 @@ class NoAffinity:
             ),
             assumptions=(
                 "Each replica forgets what was used longest ago, and holds what it says it can, or else as much as it "
-                "was seen to be asked for.",
+                "takes to hit as often as it reported.",
                 "Replicas are equally fast.",
                 BOUNDS,
                 "Requests arrive as recorded, however fast they are answered.",

@@ -1,6 +1,6 @@
 """Laws of instances, from the calls that were seen."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,7 +20,7 @@ def calls(traced: "type[Traced]", count: int, *, timed: bool = True, replica: st
         tokens, output = 500 + 100 * (number % 7), 20 + 5 * (number % 4)
         parts = {"antiphon.model.prefill_s": 0.05 + tokens / 1_000, "antiphon.model.decode_s": output / 100}
         end_ms = at_ms + 50 + tokens + 10 * output
-        extra = {"antiphon.pool.id": replica, **(parts if timed else {})}
+        extra: dict[str, Any] = {"antiphon.pool.id": replica, **(parts if timed else {})}
         trace.model(root, at_ms, end_ms, tokens=tokens, output=output, **extra)
         at_ms = end_ms
     built = build([(span, "n1") for span in trace.spans])

@@ -1,6 +1,6 @@
 """Which model would do another's calls for less."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -22,9 +22,12 @@ def known(traced: "type[Traced]", **models: tuple[float, float | None]) -> Rival
         root = trace.ask(None, "helper.help", 0, 10**6)
         for call in range(12):
             tokens = 500 + 10 * call
-            parts = {"antiphon.model.prefill_s": ms * tokens / 1_000, "antiphon.model.decode_s": 0.05}
-            trace.model(root, 0, ms * tokens + 50, model=model, tokens=tokens, output=5, **parts,
-                        **{"antiphon.cost_usd": usd})  # fmt: skip
+            facts: dict[str, Any] = {
+                "antiphon.model.prefill_s": ms * tokens / 1_000,
+                "antiphon.model.decode_s": 0.05,
+                "antiphon.cost_usd": usd,
+            }
+            trace.model(root, 0, ms * tokens + 50, model=model, tokens=tokens, output=5, **facts)
         built = build([(span, "n1") for span in trace.spans])
         assert built is not None
         for step in built.steps:

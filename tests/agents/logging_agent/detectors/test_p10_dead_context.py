@@ -162,7 +162,7 @@ def read(traced: "type[Traced]", *, cited: tuple[str, ...] = ("ticket",), **resu
         found_in["manual"].attributes["antiphon.result.size"] = 2_000
         found_in["ticket"].attributes["antiphon.result.size"] = 400
         sources = [page.span_id.hex() for page in found_in.values()]
-        said = {
+        said: dict[str, Any] = {
             "antiphon.prompt.segments": [f"user:{4 * tokens}:a"],
             "antiphon.model.prefill_s": tokens / 1_000,
             "antiphon.model.decode_s": 0.2,
@@ -205,7 +205,7 @@ def test_its_memory_is_bounded(traced: "type[Traced]", observed: "Callable[[Trac
     for number in range(1, 400):
         trace = traced(number)
         root = trace.ask(None, f"support.help{max(number - 100, 0)}", 0, 100)
-        trace.model(root, 0, 50, **{"antiphon.prompt.tools": [f"t{number}-{i}:9" for i in range(9)]})
+        trace.model(root, 0, 50, antiphon__prompt__tools=[f"t{number}-{i}:9" for i in range(9)])
         detector.trace(observed(trace))
         assert all(len(known.carried) <= 256 for known in detector._handlers._known.values())
     assert len(detector._handlers) == len(detector._shown) == 256

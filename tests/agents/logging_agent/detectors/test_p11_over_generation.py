@@ -33,7 +33,7 @@ def runs(
     for number in range(1, count + 1):
         trace = traced(number)
         root = trace.ask(None, "clerk.rule", 0, 1_500)
-        judge = trace.ask(root, "judge.judge", 100, 1_400, **{"antiphon.operation": "ask"})
+        judge = trace.ask(root, "judge.judge", 100, 1_400)
         timed = {"antiphon.model.prefill_s": 0.2, "antiphon.model.decode_s": 1.0, **model}
         texts = [trace.model(judge, 150 + 1_200 * i, 1_350, output=200, **timed) for i in range(calls)]
         if fields is not None:
@@ -114,7 +114,7 @@ def test_a_reply_of_two_model_calls_has_no_one_author(traced: "type[Traced]", lo
 
 def test_without_times_only_tokens_are_claimed(traced: "type[Traced]", look: "Look") -> None:
     """The part of the decoding in the whole is unknown, and all calls are alike: no law, no seconds."""
-    times = {"antiphon.model.prefill_s": None, "antiphon.model.decode_s": None}
+    times: dict[str, Any] = {"antiphon.model.prefill_s": None, "antiphon.model.decode_s": None}
     finding = look(runs(traced, **times)).one("p11")
     assert finding.saving is not None and finding.saving.tokens is not None
     assert finding.saving.latency_s is None
@@ -126,7 +126,7 @@ def first_lines(traced: "type[Traced]", **result: Any) -> "list[Traced]":
     for number in range(1, 25):
         trace = traced(number)
         root = trace.ask(None, "clerk.title", 0, 1_300)
-        text = trace.model(root, 0, 1_200, output=200, **{"gen_ai.response.time_to_first_chunk": 0.2})
+        text = trace.model(root, 0, 1_200, output=200, gen_ai__response__time_to_first_chunk=0.2)
         text.attributes["antiphon.result.size"] = 800
         said = {"antiphon.result.causes": [text.span_id.hex()], "antiphon.result.size": 80, **result}
         root.attributes.update(said)
@@ -168,7 +168,7 @@ def test_a_text_that_is_worked_with_is_left_alone(traced: "type[Traced]", look: 
 
 def test_calls_at_their_limit_are_mentioned(traced: "type[Traced]", look: "Look") -> None:
     """A text that is cut off is worth knowing of."""
-    finding = look(runs(traced, **{"gen_ai.response.finish_reasons": ["length"]})).one("p11")
+    finding = look(runs(traced, gen_ai__response__finish_reasons=["length"])).one("p11")
     assert "100% of the calls end at their limit" in finding.remedy.text
 
 
@@ -178,7 +178,7 @@ def test_its_memory_is_bounded(traced: "type[Traced]", observed: "Callable[[Trac
     for number in range(1, 400):
         trace = traced(number)
         root = trace.ask(None, f"clerk.title{number}", 0, 1_300)
-        text = trace.model(root, 0, 1_200, output=200, **{"antiphon.result.size": 800})
+        text = trace.model(root, 0, 1_200, output=200, antiphon__result__size=800)
         root.attributes.update({"antiphon.result.causes": [text.span_id.hex()], "antiphon.result.size": 60})
         detector.trace(observed(trace))
     assert len(detector._sites) == len(detector._shown) == 256

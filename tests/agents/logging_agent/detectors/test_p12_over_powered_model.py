@@ -41,7 +41,7 @@ def runs(
         router = trace.ask(root, "router.route", 0, big_ms)
         facts: dict[str, Any] = {"antiphon.result.sha256": result(number), "antiphon.input.sha256": prompt(number)}
         big = {"antiphon.model.prefill_s": 1.0, "antiphon.model.decode_s": (big_ms - 1_000) / 1_000, **facts}
-        small = {"antiphon.model.prefill_s": 0.1, "antiphon.model.decode_s": (little_ms - 100) / 1_000}
+        small: dict[str, Any] = {"antiphon.model.prefill_s": 0.1, "antiphon.model.decode_s": (little_ms - 100) / 1_000}
         if usd is not None:
             big["antiphon.cost_usd"], small["antiphon.cost_usd"] = usd
         trace.model(router, 0, big_ms, model="big", tokens=tokens, output=output + extra, **big)

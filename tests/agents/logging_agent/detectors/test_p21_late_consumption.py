@@ -88,7 +88,7 @@ def test_a_typed_reply_is_left_alone(traced: "type[Traced]", look: "Look") -> No
 
 def test_json_is_left_alone(traced: "type[Traced]", look: "Look") -> None:
     """What is parsed as a whole is needed as a whole."""
-    assert look(runs(traced, **{"gen_ai.output.type": "json"})).of("p21") == []
+    assert look(runs(traced, gen_ai__output__type="json")).of("p21") == []
 
 
 def test_a_model_that_needs_its_whole_prompt_is_left_alone(traced: "type[Traced]", look: "Look") -> None:
@@ -122,13 +122,15 @@ def test_thinking_before_the_consumer_is_left_alone(traced: "type[Traced]", look
 
 def test_a_text_that_comes_at_once_is_left_alone(traced: "type[Traced]", look: "Look") -> None:
     """The first chunk is nearly the last."""
-    assert look(runs(traced, **{"gen_ai.response.time_to_first_chunk": 0.98})).of("p21") == []
+    late: dict[str, Any] = {"gen_ai.response.time_to_first_chunk": 0.98}
+    assert look(runs(traced, **late)).of("p21") == []
 
 
 @pytest.mark.parametrize("first", [None, "0.2", -1, float("nan"), 1e300, True])
 def test_without_a_first_chunk_nothing_is_said(traced: "type[Traced]", look: "Look", first: object) -> None:
     """Absent, and hostile in every type."""
-    assert look(runs(traced, **{"gen_ai.response.time_to_first_chunk": first})).of("p21") == []
+    said: dict[str, Any] = {"gen_ai.response.time_to_first_chunk": first}
+    assert look(runs(traced, **said)).of("p21") == []
 
 
 def test_what_else_the_consumer_needs_bounds_its_start(traced: "type[Traced]", look: "Look") -> None:
@@ -156,7 +158,7 @@ def test_its_memory_is_bounded(traced: "type[Traced]", observed: "Callable[[Trac
     for number in range(1, 700):
         trace = traced(number)
         root = trace.ask(None, f"clerk.tell{number}", 0, 1_500)
-        text = trace.model(root, 0, 1_000, **{"gen_ai.response.time_to_first_chunk": 0.2})
+        text = trace.model(root, 0, 1_000, gen_ai__response__time_to_first_chunk=0.2)
         trace.tool(root, "speak", 1_000, 1_500, causes=[text.span_id.hex()])
         detector.trace(observed(trace))
     assert len(detector._calls) == len(detector._shown) == 512

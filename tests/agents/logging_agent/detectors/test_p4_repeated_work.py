@@ -85,14 +85,11 @@ def test_results_that_change_bound_the_time(traced: "type[Traced]", look: "Look"
     assert finding.remedy.proposal.action == Cache(ttl_s=1)
 
 
-@pytest.mark.parametrize("kwargs", [{"ttl_s": None}])
-def test_without_a_declaration_it_is_tried_in_the_shadow(
-    traced: "type[Traced]", look: "Look", kwargs: dict[str, Any]
-) -> None:
-    """A tool that reads and declares no ttl is grade B."""
-    finding = look(runs(traced, 40, lambda trace, root: price(trace, root, **kwargs))).one("p4")
-    assert finding.grade is Grade.B
-    assert "shadow" in finding.remedy.text
+def test_without_a_declaration_it_is_advice(traced: "type[Traced]", look: "Look") -> None:
+    """A tool that reads and declares no ttl is grade B: no policy may cache it before its author has said so."""
+    finding = look(runs(traced, 40, lambda trace, root: price(trace, root, ttl_s=None))).one("p4")
+    assert (finding.grade, finding.remedy.proposal) == (Grade.B, None)
+    assert "once its effect and ttl are declared" in finding.remedy.text
 
 
 def test_a_model_with_chance_is_grade_b(traced: "type[Traced]", look: "Look") -> None:
@@ -101,7 +98,8 @@ def test_a_model_with_chance_is_grade_b(traced: "type[Traced]", look: "Look") ->
     def plan(trace: "Traced", root: SpanRecord) -> None:
         trace.model(root, 100, 600, content="q", deterministic=False)
 
-    assert look(runs(traced, 40, plan)).one("p4").grade is Grade.B
+    finding = look(runs(traced, 40, plan)).one("p4")
+    assert (finding.grade, finding.remedy.proposal) == (Grade.B, None)
 
 
 def test_a_peer_that_only_reads_is_grade_b_and_takes_its_work_along(traced: "type[Traced]", look: "Look") -> None:

@@ -53,7 +53,7 @@ def runs(
         }
         call = trace.model(root, 0, prefill_ms + 200, tokens=1_280, **said)
         if served:
-            server = {"antiphon.pool.id": f"model:m@server{replica(number)}", "antiphon.pool.capacity": 1}
+            server: dict[str, Any] = {"antiphon.pool.id": f"model:m@server{replica(number)}", "antiphon.pool.capacity": 1}
             trace.add(call, "process antiphon.{tenant}.model.{model}", 0, prefill_ms + 200, kind=4, **server)
         found.append(trace)
     return found
@@ -120,10 +120,10 @@ def test_decoys_are_left_alone(traced: "type[Traced]", look: "Look", decoy: dict
 
 def test_a_small_cache_is_taken_as_small(traced: "type[Traced]", look: "Look") -> None:
     """Sixteen pages of 256 tokens hold three prompts: enough for what comes in a row, as the finding above."""
-    made = runs(traced, **{"antiphon.kv.blocks_total": 16, "antiphon.kv.hit_blocks": 4})
+    small: dict[str, Any] = {"antiphon.kv.blocks_total": 16, "antiphon.kv.hit_blocks": 4}
+    made = runs(traced, **small)
     assert look(made).one("p9").saving is not None
-    shuffled = runs(traced, group=lambda n: n % GROUPS, replica=lambda n: n // GROUPS % 3 % 2,
-                    **{"antiphon.kv.blocks_total": 16, "antiphon.kv.hit_blocks": 4})  # fmt: skip
+    shuffled = runs(traced, group=lambda n: n % GROUPS, replica=lambda n: n // GROUPS % 3 % 2, **small)
     assert look(shuffled).of("p9") == []
 
 
@@ -140,10 +140,10 @@ def test_its_memory_is_bounded(traced: "type[Traced]", observed: "Callable[[Trac
     for number in range(1, 60):
         trace = traced(number)
         root = trace.ask(None, "chat.say", 0, 1_000)
-        facts = {"antiphon.pool.id": "model:m@n1", "gen_ai.usage.cache_read.input_tokens": 0}
-        long = {**facts, "antiphon.prompt.block_hashes": [f"{number}.{i}" for i in range(1_000)]}
+        facts: dict[str, Any] = {"antiphon.pool.id": "model:m@n1", "gen_ai.usage.cache_read.input_tokens": 0}
+        long: dict[str, Any] = {**facts, "antiphon.prompt.block_hashes": [f"{number}.{i}" for i in range(1_000)]}
         trace.model(root, 0, 10, tokens=256_000, **long)
-        trace.model(root, 10, 20, model=f"m{number}", **{**facts, "antiphon.prompt.block_hashes": ["a"]})
+        trace.model(root, 10, 20, model=f"m{number}", **(facts | {"antiphon.prompt.block_hashes": ["a"]}))
         detector.trace(observed(trace))
     assert len(detector._calls) == 32
     kept = detector._calls.get("model m")
