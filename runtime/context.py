@@ -498,8 +498,8 @@ class Context:
                 self._fields = FieldsRead() if is_watched(self.scope.run) else None
             self._lineage.record(span, body)
             if self._fields is not None and operation.kind in _TYPED:
-                # of a model's answer, what it says is the reply
-                reply = json.loads(body)["text"].encode() if operation.kind is OperationKind.MODEL else body
+                # of a model's answer, what it says is the reply; vectors say nothing
+                reply = json.loads(body).get("text", "").encode() if operation.kind is OperationKind.MODEL else body
                 self._fields.given(span, reply)
 
     def evidence(self, result: bytes) -> dict[str, Any]:

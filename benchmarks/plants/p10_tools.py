@@ -1,5 +1,5 @@
 """P10: a model is offered eight tools with long descriptions in every call and only ever calls one. Decoy: in one run
-of eight it calls one of the others."""
+of three it calls one of the others."""
 
 import asyncio
 import json
@@ -54,8 +54,8 @@ def build(world: World, *, offered: bool = True, called: bool = False) -> Build:
         number = int(asked.rsplit(" ", 1)[1])
         if results:
             return json.dumps({"answer": f"Letter {number:06d}: thank you, we have read it and will write again."})
-        if called and number % 8 == 7:
-            name = RARE[number // 8 % len(RARE)]
+        if called and number % 3 == 2:
+            name = RARE[number // 3 % len(RARE)]
             return json.dumps({"tool": name, "arguments": {"what": f"letter {number}"}})
         return json.dumps({"tool": "find", "arguments": {"number": number}})
 

@@ -1,5 +1,5 @@
-"""P15: a report is written and a lawyer asked beside it, whose opinion no longer goes into the report. Decoy: nor does it
-there, but it is filed, which is what it is for."""
+"""P15: a report is written and a lawyer asked beside it, whose opinion no longer goes into the report. Decoy: nor does
+it there, but it is filed, which is what it is for."""
 
 from antiphon import Agent, Context, Message, System, tool
 from plants.plant import Build, Plant

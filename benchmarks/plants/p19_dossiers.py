@@ -1,5 +1,5 @@
-"""P19: one run in eight writes a dossier in many calls of a model, and questions of one call wait behind them. Decoy: no
-dossiers, so everybody waits alike for the same few slots, and no order is better than another."""
+"""P19: one run in eight writes a dossier in many calls of a model, and questions of one call wait behind them. Decoy:
+no dossiers, so everybody waits alike for the same few slots, and no order is better than another."""
 
 from antiphon import Agent, Context, Message, System
 from plants.plant import Build, Plant

@@ -1,5 +1,5 @@
-"""P21: a story is read aloud when its last word is written, though every word came by itself. Decoy: it is translated by
-a model, which needs the whole of it."""
+"""P21: a story is read aloud when its last word is written, though every word came by itself. Decoy: it is translated
+by a model, which needs the whole of it."""
 
 import asyncio
 

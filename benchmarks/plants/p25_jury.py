@@ -1,5 +1,5 @@
-"""P25: a jury of five hears all votes though three would do, and says so. Decoy: there only a jury of one mind says yes,
-so the last vote counts."""
+"""P25: a jury of five hears all votes though three would do, and says so. Decoy: there only a jury of one mind says
+yes, so the last vote counts."""
 
 import asyncio
 from collections import Counter
@@ -60,4 +60,4 @@ def build(world: World, *, of_one_mind: bool = False) -> Build:
     )
 
 
-PLANT = Plant(pattern="p25", planted=build, decoy=lambda world: build(world, of_one_mind=True), held_out=True)
+PLANT = Plant(pattern="p25", planted=build, decoy=lambda world: build(world, of_one_mind=True))

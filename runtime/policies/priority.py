@@ -1,26 +1,22 @@
 """The order in which model calls are served."""
 
-import math
 from dataclasses import replace
-from typing import Final
 
 from antiphon.runtime.clock import Clock
 from antiphon.runtime.delivery.model_call import ModelCall
-from antiphon.runtime.engine.programs import AGING, Program, Programs
+from antiphon.runtime.engine.programs import Programs
 from antiphon.runtime.policies.chain import Next, Operation, Outcome
+from antiphon.runtime.policies.levels import level
 from antiphon.runtime.telemetry import attributes as names
 from antiphon.schemas.inference import GenerateRequest
 from antiphon.schemas.policy import Policy, Priority
-
-LEVELS: Final = 8
-FIRST_S: Final = 0.5  # of service: up to here a run has the highest number; each further level is twice as long
 
 
 class Prioritiser:
     """Gives model calls a number, higher first: the policy's, or one by what their runs have had of models so far.
 
-    The second is least attained service first in levels that double, as Autellix has it (arXiv 2502.13965), for
-    servers that know numbers and not runs; an engine of ours orders runs of one number by the same rule. Service is
+    The second is least attained service first in levels that double (``levels``), for servers that know numbers and
+    not runs; an engine of ours orders runs of one number by the same rule. Service is
     what this process saw; waiting in a server's queue, where the server tells of it, is none.
     Batch work, below 0, stays below.
     """
@@ -43,19 +39,12 @@ class Prioritiser:
         run, began_s = operation.scope.run, self._clock.monotonic_s()
         program = self._programs.begin(run, operation.scope.agent, began_s)
         try:
-            return await next(_with_number(operation, level(program, began_s)))
+            return await next(_with_number(operation, level(program.attained_s, began_s - program.first_s)))
         finally:
             ended_s = self._clock.monotonic_s()
             waited_s = operation.attributes.get(names.MODEL_QUEUE_S, 0.0)
             program.attained_s += max(0.0, ended_s - began_s - waited_s)
             self._programs.end(run, ended_s)
-
-
-def level(program: Program, now_s: float) -> int:
-    """The number of a run's next call, 0 to LEVELS - 1; age makes up for service as it does in the engine."""
-    attained_s = program.attained_s - AGING * (now_s - program.first_s)
-    passed = 0 if attained_s < FIRST_S else 1 + int(math.log2(attained_s / FIRST_S))
-    return max(0, LEVELS - 1 - passed)
 
 
 def _with_number(operation: Operation, number: int) -> Operation:

@@ -11,7 +11,8 @@ from antiphon.schemas.journal import Entry
 
 
 class Player:
-    """Answers operations by their path. ``made`` are all that were made, by task and path.
+    """Answers operations by their path. ``made`` are all that were made, by task and path; ``answered`` are
+    the entries that were used, each with its task.
 
     Each answer comes at the moment at which it came then, so that branches end in the order in which they ended.
     """
@@ -19,6 +20,7 @@ class Player:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.made: dict[tuple[str, str], Operation] = {}
+        self.answered: list[tuple[str, Entry]] = []
 
     def __call__(self, operation: Operation, next: Next) -> Awaitable[Outcome]:
         """Pass on what the record does not have.
@@ -39,6 +41,7 @@ class Player:
         left_s = entry.ended_unix_ms / 1000 - self._clock.unix_ns() / 1e9
         if left_s > 0:  # else it was answered by the journal then too: at once, without a turn of the loop
             await asyncio.sleep(left_s)
+        self.answered.append((operation.scope.task, entry))
         return answer(operation, entry)
 
 

@@ -73,9 +73,7 @@ def replay(
     return Verdict(tasks=len(run.tasks), operations=operations, divergence=None)
 
 
-async def _replay_task(
-    system: System, settings: Settings, run: RecordedRun, task: RecordedTask
-) -> Divergence | None:
+async def _replay_task(system: System, settings: Settings, run: RecordedRun, task: RecordedTask) -> Divergence | None:
     player: list[Player] = []
 
     def chain(stage: Stage) -> Next:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from antiphon.runtime.telemetry.attributes import (
     AGENT,
     ATTEMPT,
+    COST_USD,
     GENAI_AGENT_NAME,
     GENAI_CACHED_TOKENS,
     GENAI_INPUT_TOKENS,
@@ -58,6 +59,7 @@ class Facts(NamedTuple):
     prefill_ns: int
     decode_ns: int
     obs: bool
+    cost_usd: float
 
     @property
     def serves(self) -> bool:
@@ -86,11 +88,12 @@ def facts_of(span: SpanRecord) -> Facts:
         _text(get(HANDLER)),
     )
     obs = get(OBS) is True
+    cost_usd = _usd(get(COST_USD))
     if operation not in MODEL_OPERATIONS:
         if not operation:
             operation = PROCESS if span.kind == CONSUMER else _operation(span)
         queue_ns = _between(get(QUEUE_ENTER_NS), get(QUEUE_DEQUEUE_NS))
-        return Facts(*place, operation, "", _count(get(ATTEMPT)), 0, 0, 0, queue_ns, 0, 0, obs)
+        return Facts(*place, operation, "", _count(get(ATTEMPT)), 0, 0, 0, queue_ns, 0, 0, obs, cost_usd)
     return Facts(
         *place,
         operation,
@@ -103,6 +106,7 @@ def facts_of(span: SpanRecord) -> Facts:
         _as_ns(get(MODEL_PREFILL_S)),
         _as_ns(get(MODEL_DECODE_S)),
         obs,
+        cost_usd,
     )
 
 
@@ -118,6 +122,10 @@ def _as_ns(seconds: object) -> int:
     if isinstance(seconds, int | float) and 0 <= seconds < 2**31:  # false for NaN too
         return int(seconds * 1e9)
     return 0
+
+
+def _usd(value: object) -> float:
+    return float(value) if isinstance(value, int | float) and 0 <= value < 1e12 else 0.0
 
 
 def _between(entered_ns: object, left_ns: object) -> int:

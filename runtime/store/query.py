@@ -2,9 +2,10 @@
 
 import re
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from antiphon.runtime.store.facts import MODEL_OPERATIONS, PROCESS, TOOL_OPERATION
 from antiphon.runtime.store.gaps import NodeHealth
@@ -22,6 +23,12 @@ from antiphon.schemas.telemetry import LogRecord, SpanLink, SpanRecord
 
 _NS = 1e9
 _HEX = re.compile(r"[0-9a-f]{1,32}")
+_TRACE = re.compile(r"[0-9a-f]{32}")
+_EVIDENCE = 500  # traces of one finding that are looked for
+_TOOK_NS = "(last_ns - start_ns)"
+_TOKENS = "(input_tokens + output_tokens)"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,40 @@ class RunFilter:
     model: str | None = None
     status: RunStatus | None = None
     obs: bool = False
+    text: str | None = None  # in the title
+    min_s: float | None = None
+    max_s: float | None = None
+    min_tokens: int | None = None  # read and written together
+    max_tokens: int | None = None
+    min_usd: float | None = None
+    max_usd: float | None = None
+    finding: str | None = None  # runs that are evidence of it
+
+    def conditions(self) -> tuple[list[str], list[object]]:
+        """As SQL over ``runs``, with its parameters."""
+        where = [] if self.obs else ["obs = 0"]
+        values: list[object] = []
+        amounts = (
+            (_TOOK_NS, ">=", None if self.min_s is None else self.min_s * _NS),
+            (_TOOK_NS, "<=", None if self.max_s is None else self.max_s * _NS),
+            (_TOKENS, ">=", self.min_tokens),
+            (_TOKENS, "<=", self.max_tokens),
+            ("cost_usd", ">=", self.min_usd),
+            ("cost_usd", "<=", self.max_usd),
+            ("status", "=", None if self.status is None else self.status.value),
+        )
+        for column, sign, amount in amounts:
+            if amount is not None:
+                where.append(f"{column} {sign} ?")
+                values.append(amount)
+        for kind, value in (("agent", self.agent), ("model", self.model)):
+            if value is not None:
+                where.append("EXISTS (SELECT 1 FROM facets f WHERE f.run = runs.run AND f.kind = ? AND f.value = ?)")
+                values += [kind, value]
+        if self.text is not None:
+            where.append("instr(lower(title), lower(?))")
+            values.append(self.text)
+        return where, values
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,20 +141,17 @@ class Reader:
 
     def runs(self, wanted: RunFilter, *, limit: int, after: Cursor | None = None) -> RunPage:
         """One page of runs, newest first."""
-        where = [] if wanted.obs else ["obs = 0"]
-        values: list[object] = []
-        if wanted.status is not None:
-            where.append("status = ?")
-            values.append(wanted.status.value)
-        for kind, value in (("agent", wanted.agent), ("model", wanted.model)):
-            if value is not None:
-                where.append("EXISTS (SELECT 1 FROM facets f WHERE f.run = runs.run AND f.kind = ? AND f.value = ?)")
-                values += [kind, value]
+        where, values = wanted.conditions()
         if after is not None:
             where.append("(start_ns, run) < (?, ?)")
             values += [after.start_ns, after.run]
-        condition = f"WHERE {' AND '.join(where)}" if where else ""
         with self._pool.connection() as connection:
+            if wanted.finding is not None:
+                traces = _evidence(connection, wanted.finding)
+                marks = ", ".join("?" * len(traces))
+                where.append(f"run IN (SELECT run FROM run_traces WHERE trace_id IN ({marks}))")
+                values += traces
+            condition = f"WHERE {' AND '.join(where)}" if where else ""
             rows = connection.execute(
                 f"SELECT {RUN_COLUMNS} FROM runs {condition} ORDER BY start_ns DESC, run DESC LIMIT ?",
                 (*values, limit + 1),
@@ -224,9 +262,24 @@ class Reader:
             rejected = connection.execute("SELECT coalesce(max(rowid), 0) AS total FROM rejected").fetchone()["total"]
         return Health(tuple(NodeHealth(**dict(row)) for row in nodes), rejected)
 
+    def ask(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """What ``query``, a function of one of this package's modules, finds on one state of the file."""
+        with self._pool.connection() as connection:
+            connection.execute("BEGIN")
+            try:
+                return query(connection)
+            finally:
+                connection.execute("COMMIT")
+
     def close(self) -> None:
         """Close the idle connections."""
         self._pool.close()
+
+
+def _evidence(connection: sqlite3.Connection, finding: str) -> list[bytes]:
+    row = connection.execute("SELECT body FROM findings WHERE id = ?", (finding,)).fetchone()
+    named = () if row is None else Finding.model_validate_json(row["body"]).evidence_traces
+    return [bytes.fromhex(trace) for trace in named[:_EVIDENCE] if _TRACE.fullmatch(trace)]
 
 
 def _with_facets(connection: sqlite3.Connection, row: sqlite3.Row) -> Run:

@@ -6,18 +6,18 @@ from typing import Any
 import msgspec
 
 from antiphon.runtime.errors import InvalidMessage
-from antiphon.runtime.store.facts import Facts
+from antiphon.runtime.store.facts import PRODUCER, Facts, label_of
 from antiphon.runtime.store.runs import Entry, Run, RunStatus
 from antiphon.runtime.telemetry import attributes as attr
 from antiphon.schemas.telemetry import LogRecord, SpanEvent, SpanLink, SpanRecord, TelemetryBatch
 
 SPAN_COLUMNS = (
     "trace_id, span_id, parent_id, run, node, agent, handler, operation, name, kind, start_ns, end_ns, status, "
-    "status_message, model, input_tokens, output_tokens, cached_tokens, attributes, events"
+    "status_message, model, input_tokens, output_tokens, cached_tokens, attributes, events, label, queue_ns"
 )
 RUN_COLUMNS = (
     "run, start_ns, last_ns, obs, spans, unfinished, errors, model_calls, input_tokens, output_tokens, "
-    "cached_tokens, entry_rank, entry_key, entry_start_ns, entry_attempt, title, status"
+    "cached_tokens, entry_rank, entry_key, entry_start_ns, entry_attempt, title, status, cost_usd"
 )
 _IDS, _AN_ID = (16, 8, 8), bytes(8)
 _LARGEST = 2**63 - 1  # what SQLite's integers hold
@@ -97,6 +97,8 @@ def span_row(node: str, span: SpanRecord, facts: Facts) -> tuple[object, ...]:
         facts.cached_tokens or None,
         to_json(span.attributes),
         to_json(span.events) if span.events else None,
+        label_of(span, facts) if span.kind == PRODUCER else None,
+        facts.queue_ns or None,
     )
 
 
@@ -168,6 +170,7 @@ def run_row(run: Run) -> tuple[object, ...]:
         entry.attempt,
         entry.title,
         entry.status.value,
+        run.cost_usd,
     )
 
 
@@ -185,6 +188,7 @@ def run_from(row: sqlite3.Row, agents: tuple[str, ...] = (), models: tuple[str, 
         input_tokens=row["input_tokens"],
         output_tokens=row["output_tokens"],
         cached_tokens=row["cached_tokens"],
+        cost_usd=row["cost_usd"],
         agents=agents,
         models=models,
         entry=Entry(

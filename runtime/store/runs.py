@@ -53,6 +53,7 @@ class Run:
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
+    cost_usd: float = 0.0
     agents: tuple[str, ...] = field(default=())
     models: tuple[str, ...] = field(default=())
 
@@ -77,6 +78,7 @@ class Run:
         self.input_tokens += facts.input_tokens
         self.output_tokens += facts.output_tokens
         self.cached_tokens += facts.cached_tokens
+        self.cost_usd += facts.cost_usd
         if _rank(span) >= self.entry.rank:
             self._stand(entry_of(span, facts))
 
@@ -92,6 +94,7 @@ class Run:
         self.input_tokens += other.input_tokens
         self.output_tokens += other.output_tokens
         self.cached_tokens += other.cached_tokens
+        self.cost_usd += other.cost_usd
         self._stand(other.entry)
 
     def _stand(self, candidate: Entry) -> None:

@@ -77,7 +77,17 @@ _SCORES = (
     "CREATE INDEX scores_unix ON scores (unix_ms)",
 )
 
-STEPS: tuple[tuple[str, ...], ...] = (_FIRST, _JOURNALS, _SCORES)
+_CONSOLE = (
+    # what pictures of 50,000 spans need, so that they need not read 50,000 JSON texts
+    "ALTER TABLE spans ADD COLUMN label TEXT",  # of what was sent; other spans' labels are made of other columns
+    "ALTER TABLE spans ADD COLUMN queue_ns INTEGER",
+    "ALTER TABLE runs ADD COLUMN cost_usd REAL NOT NULL DEFAULT 0",
+    """CREATE TABLE audit (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, unix_ms INTEGER NOT NULL, action TEXT NOT NULL, by TEXT NOT NULL,
+        arguments TEXT NOT NULL, outcome TEXT NOT NULL, message TEXT NOT NULL)""",
+)
+
+STEPS: tuple[tuple[str, ...], ...] = (_FIRST, _JOURNALS, _SCORES, _CONSOLE)
 
 
 def migrate(connection: sqlite3.Connection, path: Path, steps: Sequence[Sequence[str]] = STEPS) -> int:

@@ -92,7 +92,7 @@ def move(program: Program, pools: Mapping[int, str]) -> Program:
 
 
 def least_attained(program: Program, pools: Iterable[str]) -> Program:
-    """These pools serve runs that had least of them first, where they served what waited longest."""
+    """These pools serve calls of runs that had had least of them first, where they served what waited longest."""
     return replace(program, least_attained=program.least_attained | frozenset(pools))
 
 

@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from antiphon.runtime.policies.levels import level
+
 UNLIMITED = 1 << 30
 
 
@@ -39,7 +41,8 @@ class Task:
 class Program:
     """Tasks and the capacity of their pools; a pool that is not named has no limit.
 
-    Pools in ``least_attained`` serve the run first whose ended tasks took least of the pool, not what waited longest.
+    Pools in ``least_attained`` serve by the number that a ``priority`` policy gives a call when it is made, by what the
+    run's ended tasks have taken of the pool; equal numbers by arrival.
     """
 
     tasks: tuple[Task, ...]
@@ -97,6 +100,8 @@ def _run(program: Program, *, recorded: bool) -> tuple[Timeline, list[int]] | No
     free = dict(program.pools)
     queues: dict[str, deque[int]] = {pool: deque() for pool in free}
     attained: dict[tuple[str, int], int] = {}  # ns, by pool and run
+    first: dict[tuple[str, int], int] = {}  # when the run first asked for it
+    numbers = [0] * size
     # Of what is ready at one instant, that comes first which came first on record.
     events = [(t.ready_ns, _READY, t.begin_ns, index) for index, t in enumerate(tasks) if not missing[index]]
     heapq.heapify(events)
@@ -119,8 +124,8 @@ def _run(program: Program, *, recorded: bool) -> tuple[Timeline, list[int]] | No
             place = 0
             if recorded:  # in the order in which they were served, whatever decided it
                 place = min(range(len(queue)), key=lambda i: tasks[queue[i]].begin_ns)
-            elif pool in program.least_attained:  # a scan: what a run has attained changes while its tasks wait
-                place = min(range(len(queue)), key=lambda i: attained.get((pool, tasks[queue[i]].run), 0))
+            elif pool in program.least_attained:
+                place = max(range(len(queue)), key=lambda i: numbers[queue[i]])
             waiting = queue[place]
             del queue[place]
             if not over[waiting]:
@@ -156,6 +161,10 @@ def _run(program: Program, *, recorded: bool) -> tuple[Timeline, list[int]] | No
             continue
         if what == _READY:
             pool = tasks[index].pool
+            if pool in program.least_attained and pool is not None:
+                whose = pool, tasks[index].run
+                age_ns = now - first.setdefault(whose, now)
+                numbers[index] = level(attained.get(whose, 0) / 1e9, age_ns / 1e9)
             if pool is None or pool not in free:
                 serve(index, now)
             elif free[pool] > 0:

@@ -81,6 +81,13 @@ async def say(message: Note, ctx: Context) -> Report:
 
 
 @asker.handles
+async def index(message: Note, ctx: Context) -> Note:
+    """Asks a model for a vector."""
+    found = await ctx.model.embed([message.text])
+    return Note(text=str(found.vectors))
+
+
+@asker.handles
 async def loop(message: Note, ctx: Context) -> Note:
     """Lets a model use the tool."""
     return Note(text=await ctx.model.run(str, message.text))
@@ -180,6 +187,14 @@ async def test_a_typed_model_reply_has_fields_and_they_are_watched(seen: Spans) 
     call = only(spans, operation="model")
     assert [item.split(":")[0] for item in call.attributes[names.RESULT_FIELDS]] == ["title", "passage", "score"]
     assert handler(spans, "say")[names.FIELDS_READ] == [f"{call.span_id.hex()}:title,passage,score"]
+
+
+async def test_vectors_have_no_fields(seen: Spans) -> None:
+    """A watched run that embeds something is as good as any other."""
+    model = ScriptedModel([], embed=lambda text: (1.0, 0.0))
+    spans = await seen(index, watched=True, models={"smollm2-135m": model})
+    assert names.RESULT_FIELDS not in only(spans, operation="model").attributes
+    assert names.FIELDS_READ not in handler(spans, "index")
 
 
 async def test_a_model_call_says_which_tools_it_was_offered_and_what_it_cost(seen: Spans, tmp_path: Any) -> None:

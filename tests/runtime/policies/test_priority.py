@@ -2,13 +2,9 @@
 
 import asyncio
 
-from hypothesis import given
-from hypothesis import strategies as st
 from tests.runtime.policies.desk import MODEL, Desk, Steps, policy_of
 
-from antiphon.runtime.engine.programs import AGING, Program
 from antiphon.runtime.models.scripted import Scripted, ScriptedModel
-from antiphon.runtime.policies.priority import FIRST_S, LEVELS, level
 from antiphon.runtime.testing import virtual_time
 from antiphon.schemas.policy import Priority
 
@@ -60,18 +56,3 @@ async def test_calls_at_once_are_counted_together() -> None:
     async with desk.open(LEAST):
         await asyncio.gather(desk.run("model a | model b | model c | model d", "model e"))
         assert numbers(desk) == [7, 7, 7, 7, 4]  # a little less than 4 s
-
-
-@given(one=st.floats(0, 1e6), other=st.floats(0, 1e6), age_s=st.floats(0, 1e6))
-def test_more_service_never_means_a_higher_number(one: float, other: float, age_s: float) -> None:
-    """At equal age; and numbers stay in their range."""
-    less, more = sorted((one, other))
-    levels = [level(Program(first_s=0.0, attained_s=attained_s), age_s) for attained_s in (less, more)]
-    assert LEVELS - 1 >= levels[0] >= levels[1] >= 0
-
-
-def test_age_makes_up_for_service() -> None:
-    """So that a long run does not wait for ever behind ever new ones."""
-    old = Program(first_s=0.0, attained_s=40.0)
-    assert level(old, 0.0) == 0
-    assert level(old, (40.0 - FIRST_S) / AGING + 1) == LEVELS - 1

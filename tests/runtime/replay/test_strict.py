@@ -34,7 +34,13 @@ class Offer(Message):
 
 
 def shop(
-    log: list[str], *, asks_first: str = "stock", sleep: str = "10m", extra: bool = False, version: str = "1", says: str = ""
+    log: list[str],
+    *,
+    asks_first: str = "stock",
+    sleep: str = "10m",
+    extra: bool = False,
+    version: str = "1",
+    says: str = "",
 ) -> tuple[System, Any]:
     """A shop with tools, a gather, a sleep, an approval, children and a model; ``log`` has its real effects."""
 

@@ -388,7 +388,20 @@ def test_a_prolonged_task_keeps_what_it_holds() -> None:
 
 
 def test_another_order_is_for_the_named_pools() -> None:
-    """The second run is served before the rest of the first, in pool p only."""
-    tasks = tuple(Task(ready_ns=run, service_ns=10, pool=pool, run=run) for pool in ("p", "q") for run in (0, 0, 1))
+    """Calls that the first run makes when it has had 1 s come after the second run's, in pool p only; what it asked for
+    at first keeps its place."""
+    s = 1_000_000_000
+    tasks = tuple(
+        task
+        for start, pool in ((0, "p"), (5, "q"))
+        for task in (
+            Task(service_ns=s, pool=pool, run=0),
+            Task(ready_ns=1, service_ns=s, pool=pool, run=0),
+            Task(after=(start,), service_ns=s, pool=pool, run=0),
+            Task(after=(start,), service_ns=s, pool=pool, run=0),
+            Task(ready_ns=s + 1, service_ns=s, pool=pool, run=1),
+        )
+    )
     program = Program(tasks=tasks, pools={"p": 1, "q": 1})
-    assert ends(edits.least_attained(program, ["p"])) == [10, 30, 20, 10, 20, 30]
+    ended = [end // s for end in ends(edits.least_attained(program, ["p"]))]
+    assert ended == [1, 2, 4, 5, 3, 1, 2, 3, 4, 5]
