@@ -72,7 +72,7 @@ class Realised(Value):
     prediction_error: float | None = None  # (predicted - realised) / realised, of mean latency or else tokens
 
 
-class Finding(Message):
+class Finding(Message, version=2):
     """One pattern in one cohort. ``id`` is its fingerprint: a later message with the same id replaces it.
 
     Evidence ids are hexadecimal. ``support`` of ``required`` runs (or calls: ``support_unit``). ``factor``: what

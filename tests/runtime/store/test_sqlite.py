@@ -331,3 +331,13 @@ def test_the_file_stays_below_its_byte_limit(make: Any, path: Path, clock: Any) 
     assert left and left == [f"r{n}" for n in reversed(range(8 - len(left), 8))]
     store.close()
     assert path.stat().st_size <= limit * 1.1
+
+
+def test_a_finding_of_another_form_is_left_out(store: Store, path: Path) -> None:
+    """A store from before has findings whose remedies had other fields: the others are shown all the same."""
+    store.put_findings([_finding("new")])
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute("INSERT INTO findings VALUES ('old', 'p1', 'open', 1, NULL, '{}')")
+    connection.close()
+    assert [found.id for found in Reader.open(path).findings()] == ["new"]
