@@ -5,12 +5,12 @@
 Apache-2.0). Without it 3,000 requests are generated: conversations that grow by a few blocks a turn, under one system
 prompt.
 
-Method: requests arrive as recorded. A replica's cache is an LRU of blocks; a prompt hits as many of its first blocks
-as are there. A request is under way for PREFILL_S per block that missed and DECODE_S per token of output, whatever
-else the replica does: an assumption, which decides only how many requests count against the bound. ``imbalance`` is
-the most requests that a replica was given, over the mean; ``peak`` the most under way at one, over the mean at that
-moment, where at least one for each replica was. Nothing waits and nothing is timed: the figures are counts, the same
-on every machine.
+Method: the replay is the one by which the logging agent judges a deployment (``prefix_routing``). Requests arrive as
+recorded. A replica's cache is an LRU of blocks; a prompt hits as many of its first blocks as are there. A request is
+under way for PREFILL_S per block and DECODE_S per token of output, wherever it is and whatever is cached: an
+assumption, which decides only how many requests count against the bound. ``imbalance`` is the most blocks that a
+replica was given, over the mean; ``peak`` the most requests under way at one, over the mean at that moment, where at
+least one for each replica was. Nothing waits and nothing is timed: the figures are counts, the same on every machine.
 """
 
 import argparse
@@ -18,30 +18,18 @@ import gzip
 import heapq
 import json
 import random
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
-from antiphon.runtime.policies.rendezvous import placed
+from antiphon.agents.logging_agent.prefix_routing import Request, Route, affine, anywhere, serve
 
 PREFILL_S = 0.05
 DECODE_S = 0.02
-BLOCKS = 2  # that decide, as in the runtime
 QUICK = 2_000
-
-Rule = Callable[[str, Mapping[str, int]], str]
-
-
-class Request(NamedTuple):
-    """One prompt."""
-
-    at_s: float
-    blocks: tuple[int, ...]
-    output_tokens: int
 
 
 class Found(NamedTuple):
@@ -52,29 +40,17 @@ class Found(NamedTuple):
     peak: float
 
 
-class Replica:
-    """A prefix cache of so many blocks."""
-
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._blocks: OrderedDict[int, None] = OrderedDict()
-
-    def take(self, blocks: tuple[int, ...]) -> int:
-        """How many of the first blocks are there; all of them are afterwards."""
-        hits = next((index for index, block in enumerate(blocks) if block not in self._blocks), len(blocks))
-        for block in blocks:
-            self._blocks[block] = None
-            self._blocks.move_to_end(block)
-        while len(self._blocks) > self._capacity:
-            self._blocks.popitem(last=False)
-        return hits
+def request(at_s: float, blocks: Sequence[object], output_tokens: int) -> Request:
+    """One prompt."""
+    lasts_s = len(blocks) * PREFILL_S + output_tokens * DECODE_S
+    return Request(blocks=list(map(str, blocks)), start=at_s, end=at_s + lasts_s)
 
 
 def read(path: Path) -> list[Request]:
     """A trace in Mooncake's form."""
     with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
         rows = [json.loads(line) for line in lines]
-    return [Request(row["timestamp"] / 1e3, tuple(row["hash_ids"]), row["output_length"]) for row in rows]
+    return [request(row["timestamp"] / 1e3, row["hash_ids"], row["output_length"]) for row in rows]
 
 
 def generated(rng: random.Random) -> list[Request]:
@@ -88,44 +64,24 @@ def generated(rng: random.Random) -> list[Request]:
             more = rng.randint(1, 12)
             blocks += range(fresh, fresh + more)
             fresh += more
-            found.append(Request(at_s, tuple(blocks), rng.randint(50, 500)))
+            found.append(request(at_s, blocks, rng.randint(50, 500)))
             at_s += rng.uniform(5.0, 60.0)
-    return sorted(found)
+    return sorted(found, key=lambda each: each.start)
 
 
-def run(requests: list[Request], rule: Rule, replicas: int, capacity: int) -> Found:
+def run(requests: Sequence[Request], route: Route, replicas: int, capacity: int) -> Found:
     """Place every request by the rule."""
-    caches = {f"model-{number}": Replica(capacity) for number in range(replicas)}
-    load, given = dict.fromkeys(caches, 0), Counter(dict.fromkeys(caches, 0))
-    under_way: list[tuple[float, str]] = []
-    hits = blocks = 0
-    peak = 0.0
-    for request in requests:
-        while under_way and under_way[0][0] <= request.at_s:
-            load[heapq.heappop(under_way)[1]] -= 1
-        name = rule(str(request.blocks[:BLOCKS]), load)
-        hit = caches[name].take(request.blocks)
-        hits, blocks = hits + hit, blocks + len(request.blocks)
-        lasts_s = (len(request.blocks) - hit) * PREFILL_S + request.output_tokens * DECODE_S
-        heapq.heappush(under_way, (request.at_s + lasts_s, name))
-        load[name] += 1
-        given[name] += 1
-        if len(under_way) >= replicas:
-            peak = max(peak, load[name] * replicas / len(under_way))
-    return Found(hits / blocks, max(given.values()) * replicas / len(requests), peak)
+    routed = serve(requests, route, replicas=[f"model-{number}" for number in range(replicas)], capacity=capacity)
+    return Found(routed.hit_share, routed.imbalance, _peak(requests, routed.replicas, replicas))
 
 
-def rules(rng: random.Random) -> dict[str, Rule]:
+def rules(rng: random.Random) -> dict[str, Route]:
     """By name: at random, as a queue group does; and by the beginning, under several bounds."""
-
-    def bounded(imbalance: float) -> Rule:
-        return lambda key, load: placed(key, load, imbalance)[0]
-
     bounds = (1.0, 1.1, 1.25, 1.5, 2.0)
     return {
-        "random": lambda key, load: rng.choice(list(load)),
-        **{f"affine {bound:g}": bounded(bound) for bound in bounds},
-        "affine unbounded": bounded(1e9),
+        "random": anywhere(rng),
+        **{f"affine {bound:g}": affine(bound) for bound in bounds},
+        "affine unbounded": affine(1e9),
     }
 
 
@@ -152,6 +108,20 @@ def main() -> None:
     rounded = {name: {key: round(value, 4) for key, value in each._asdict().items()} for name, each in found.items()}
     sizes = {"requests": len(requests), "replicas": options.replicas, "cache_blocks": options.blocks}
     print(json.dumps({"benchmark": "affinity", "trace": options.trace is not None, **sizes, "rules": rounded}))
+
+
+def _peak(requests: Sequence[Request], placed: Sequence[str], replicas: int) -> float:
+    load: dict[str, int] = {}
+    under_way: list[tuple[float, str]] = []
+    peak = 0.0
+    for each, replica in zip(requests, placed, strict=True):
+        while under_way and under_way[0][0] <= each.start:
+            load[heapq.heappop(under_way)[1]] -= 1
+        heapq.heappush(under_way, (each.end, replica))
+        load[replica] = load.get(replica, 0) + 1
+        if len(under_way) >= replicas:
+            peak = max(peak, load[replica] * replicas / len(under_way))
+    return peak
 
 
 if __name__ == "__main__":

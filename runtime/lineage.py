@@ -1,8 +1,8 @@
 """Which earlier results of a handler run found their way into a later request.
 
-The rule is the one of pattern P1 (serial independent calls): a common run of 12 characters in a text value,
-unless the handler's own input already had it. It sees data, not control flow: a branch on an earlier
-yes or no leaves no trace here.
+The rule is the one of pattern P1 (serial independent calls): a common run of 12 characters in a text value, unless the
+handler's own input already had it, or it was the handler that said it first, in a short text of an earlier request. It
+sees data, not control flow: a branch on an earlier yes or no leaves no trace here.
 """
 
 from collections.abc import Iterable, Iterator
@@ -46,6 +46,8 @@ class Lineage:
 
     def _causes_of(self, text: str) -> tuple[str, ...]:
         if len(text) < LONG:
+            # Tools echo what they are asked. What the handler said by itself is nobody's result when it comes back.
+            self._known.update(gram for gram in _grams(text) if gram not in self._grams)
             return self._scan(text)
         # A conversation is sent again with every turn: what its earlier texts were made of has been found before.
         key = (hash(text), len(text))

@@ -82,7 +82,7 @@ class Affinity(Value):
     """Prompts with the same beginning go to the same replica, while none has more than ``imbalance`` times the mean."""
 
     kind: Literal["affinity"] = "affinity"
-    imbalance: Annotated[float, Field(ge=1, le=8)] = 1.25
+    imbalance: Annotated[float, Field(ge=1, le=8)] = 2.0
 
 
 class Priority(Value):

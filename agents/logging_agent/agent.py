@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from antiphon.runtime.context import Context
     from antiphon.runtime.delivery.tap import TapContext
     from antiphon.runtime.host import Host
+    from antiphon.runtime.telemetry.hashing import ContentHash
     from antiphon.schemas.telemetry import TelemetryBatch
 
 SEED = 17  # of the bootstrap: the same record gives the same intervals
@@ -70,16 +71,17 @@ async def dismiss(wish: DismissFinding, ctx: "Context") -> Finding:
 class Watcher:
     """A core and a desk, and the way from their word to the bus. What cannot be done is logged and tried again."""
 
-    def __init__(self, said: FindingLog, book: PolicyBook, *, allowed: Level) -> None:
+    def __init__(self, said: FindingLog, book: PolicyBook, *, allowed: Level, content_hash: "ContentHash") -> None:
         self._said = said
         self._book = book
         self._desk = Desk(rng=random.Random(SEED), allowed=allowed)
-        self._core = LoggingCore(rng=random.Random(SEED), seen=self._desk.see)
+        self._core = LoggingCore(rng=random.Random(SEED), seen=self._desk.see, content_hash=content_hash)
 
     @classmethod
     async def open(cls, host: "Host") -> "Watcher":
         """With what was said and applied before. Raises BusError."""
-        watcher = cls(FindingLog(host.bus.streams, host.tenant), await _book(host), allowed=Level(host.apply))
+        said = FindingLog(host.bus.streams, host.tenant)
+        watcher = cls(said, await _book(host), allowed=Level(host.apply), content_hash=host.content_hash)
         await watcher._hear()
         return watcher
 

@@ -64,6 +64,7 @@ class Case:
     subject: str
     support: int = 0
     runs: int = 0
+    since: int = 0  # runs that the cohort had before the first that showed it
     of_runs: int | None = None  # where the detector looks at a window: its runs of this cohort
     gains: "OrderedDict[str, Gain]" = field(default_factory=OrderedDict)
     evidence: "OrderedDict[str, tuple[str, ...]]" = field(default_factory=OrderedDict)  # trace -> spans
@@ -90,9 +91,14 @@ class Case:
             self.gains.popitem(last=False)
         return new
 
+    def forget(self) -> None:
+        """What runs were found to save no longer holds, as where the remedy is another one now."""
+        self.gains.clear()
+        self.joined = 0, {}
+
     def renew(self, gains: Iterable[tuple[str, Gain]], of_runs: int) -> None:
         """What a window says now, in place of what it said before: of ``of_runs`` of the cohort, what these save."""
-        self.gains.clear()
+        self.forget()
         for run, gain in gains:
             self.gain(run, gain)
         self.support = self.runs = len(self.gains)
@@ -100,8 +106,9 @@ class Case:
 
     @property
     def prevalence(self) -> float:
-        """Share of the cohort's runs that show it."""
-        return min(self.runs / max(self.cohort.runs if self.of_runs is None else self.of_runs, 1), 1.0)
+        """Share of the cohort's runs that show it, since the first that did: before, much cannot be known yet."""
+        since = self.since if self.since < self.cohort.runs else 0  # the cohort was forgotten, and seen anew
+        return min(self.runs / max(self.cohort.runs - since if self.of_runs is None else self.of_runs, 1), 1.0)
 
     def finding(
         self,
@@ -197,21 +204,19 @@ class Case:
         return self.joined[1] or {run: g.latency_s for run, g in self.gains.items() if g.latency_s is not None}
 
     def _join(self) -> dict[str, tuple[float, float]]:
-        edits = {run: g.latency_s.edited for run, g in self.gains.items() if isinstance(g.latency_s, Saved)}
+        saving = {g.latency_s.trace: g.latency_s for g in self.gains.values() if isinstance(g.latency_s, Saved)}
         joint = None if self.cohort.window is None else self.cohort.window.joint
         if joint is None:
             return {}
-        own = [placed for placed in joint.placed if placed.observed.trace.run in edits]
+        own = [placed for placed in joint.placed if placed.observed.trace.id in saving]
         if len(own) < REQUIRED_RUNS:
             return {}
-        saved = joint.saved_s(own, *joint.edited(edits))
+        saved = joint.saved_s(own, *joint.edited({trace: alone.edited for trace, alone in saving.items()}))
         if saved is None:
             return {}
-        runs = [placed.observed.trace.run for placed in own]
-        doubted = {run for run, g in self.gains.items() if isinstance(g.latency_s, Saved) and g.latency_s.is_doubted}
         return {
-            r: (min(0.0, low), high) if r in doubted else (low, high)
-            for r, (low, high) in zip(runs, saved, strict=True)
+            trace.run: (min(0.0, low), high) if saving[trace.id].is_doubted else (low, high)
+            for trace, (low, high) in zip((placed.observed.trace for placed in own), saved, strict=True)
         }
 
     def _matters(self, saving: Saving) -> bool:
@@ -244,7 +249,7 @@ class Cases:
         key = (cohort.key, subject)
         case = self._known.get(key)
         if case is None:
-            case = self._known[key] = Case(cohort, subject)
+            case = self._known[key] = Case(cohort, subject, since=max(cohort.runs - 1, 0))
             if len(self._known) > self._limit:
                 old, _ = self._known.popitem(last=False)
                 self._changed.pop(old, None)

@@ -19,6 +19,7 @@ from antiphon.runtime.telemetry.hashing import ContentHash
 from antiphon.runtime.whatif import facts
 from antiphon.runtime.whatif.trace import Trace
 from antiphon.schemas.finding import Finding, FindingState
+from antiphon.schemas.identity import new_id
 from antiphon.schemas.telemetry import TelemetryBatch
 
 _REPORTED = 4_096
@@ -42,7 +43,8 @@ class Stats:
 class LoggingCore:
     """Feeds detectors and reports what they find, each finding when it is new or says something else.
 
-    ``seen`` is shown every closed trace.
+    ``seen`` is shown every closed trace. ``content_hash`` is for contents of spans that are not ours; without it, one
+    with a key of its own.
     """
 
     def __init__(
@@ -52,10 +54,11 @@ class LoggingCore:
         limits: Limits | None = None,
         using: Sequence[Detector] | None = None,
         seen: Callable[[Trace], None] | None = None,
+        content_hash: ContentHash | None = None,
     ) -> None:
         self._seen = seen
         self._detectors = catalogue.make(rng) if using is None else list(using)
-        self._hash = ContentHash(f"{rng.getrandbits(128):x}")  # of foreign contents; it never leaves this object
+        self._hash = ContentHash(new_id()) if content_hash is None else content_hash
         self._streams: dict[str, list[Detector]] = {}
         for detector in self._detectors:
             for operation in detector.streams:

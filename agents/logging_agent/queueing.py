@@ -1,12 +1,12 @@
 """How long an agent's messages wait for its slots, and what more slots would change for whole runs."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from antiphon.agents.logging_agent.cases import Gain
 from antiphon.agents.logging_agent.detectors.base import Observed
-from antiphon.agents.logging_agent.window import Placed, together
+from antiphon.agents.logging_agent.window import Joint, Placed
 from antiphon.runtime.telemetry import attributes as attr
 from antiphon.runtime.whatif import edits, facts
 from antiphon.runtime.whatif.simulator import Program, Timeline, replay
@@ -40,14 +40,11 @@ def measured(step: Step) -> bool:
     )
 
 
-def examine(window: Iterable[Observed], cohort: str, agent: str, max_share: float) -> Queueing | None:
-    """Replay the window's runs together; None unless ``agent`` waits more than ``max_share`` in the cohort of that key.
+def examine(joint: Joint, cohort: str, agent: str, max_share: float) -> Queueing | None:
+    """Replay runs together; None unless ``agent`` waits more than ``max_share`` in the cohort of that key.
 
     Waiting counts only as far as the replayed use of the pools explains it.
     """
-    joint = together(window)
-    if joint is None:
-        return None
     before = joint.unedited[1]
     served = [step for p in joint.placed for step in _served(p, agent)]
     own = [p for p in joint.placed if p.observed.cohort.key == cohort]

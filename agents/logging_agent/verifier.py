@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from antiphon.agents.logging_agent.cases import MIN_LATENCY_S
 from antiphon.agents.logging_agent.statistics import (
     ALPHA,
     difference,
@@ -50,10 +51,17 @@ class Measured:
 
 
 def primary(saving: Saving | None) -> str:
-    """The metric that decides, fixed by the prediction: the first that is to fall; empty: none."""
+    """The metric that decides, fixed by the prediction: the first that is to fall; empty: none.
+
+    Latency that hardly falls decides only where nothing else falls. The finding was reported for something else then,
+    as a duplicate beside which the other is answered as fast: no experiment would ever show its latency.
+    """
     if saving is None:
         return ""
-    return next((m for m in ("latency_s", "tokens", "model_s", "usd") if (e := getattr(saving, m)) and e.point > 0), "")
+    fall = [m for m in ("latency_s", "tokens", "model_s", "usd") if (e := getattr(saving, m)) and e.point > 0]
+    if len(fall) > 1 and saving.latency_s is not None and 0 < saving.latency_s.point < MIN_LATENCY_S:
+        return fall[1]
+    return fall[0] if fall else ""
 
 
 def predicted(finding: Finding) -> Estimate | None:

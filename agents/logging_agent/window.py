@@ -25,12 +25,16 @@ class Window:
         self._runs: deque[Observed] = deque()
         self._steps = 0
         self._joint: Joint | None = None
+        self._is_joined = False
 
     @property
     def joint(self) -> "Joint | None":
-        """The runs replayed together; None if they stall. Made once for each new run: some 20 ms."""
-        if self._joint is None:
-            self._joint = together(self._runs)
+        """The runs replayed together, without those whose record contradicts itself; None if they stall.
+
+        Made at most once for each new run: some 20 ms.
+        """
+        if not self._is_joined:
+            self._joint, self._is_joined = _together(self._runs), True
         return self._joint
 
     def __iter__(self) -> Iterator[Observed]:
@@ -38,7 +42,7 @@ class Window:
 
     def add(self, observed: Observed) -> None:
         """One more run; the oldest go where it would be too much."""
-        self._joint = None
+        self._joint, self._is_joined = None, False
         self._runs.append(observed)
         self._steps += len(observed.trace.steps)
         while len(self._runs) > RUNS or (self._steps > STEPS and len(self._runs) > 1):
@@ -46,30 +50,36 @@ class Window:
 
 
 class Suspects(Generic[_Key]):
-    """What to look at in the window, at most SUBJECTS.
+    """What to look at in the window of the runs that gave reason to, at most SUBJECTS.
 
     A look replays the window, some 10 to 100 ms: one a tick, and again when a quarter as many runs have given reason to
-    as had by the look before, 12 at most.
+    as had by the look before, 12 at most, or when no more come.
     """
 
     def __init__(self) -> None:
         self._seen: Recent[_Key, int] = Recent(SUBJECTS)  # runs at the last look
-        self._fresh: dict[_Key, int] = {}  # runs since
+        self._fresh: dict[_Key, tuple[int, Window]] = {}  # runs since
+        self._noted = False  # since ``due`` was asked last
 
-    def note(self, key: _Key) -> None:
-        """Another run gives reason to look."""
-        self._fresh[key] = self._fresh.pop(key, 0) + 1
+    def note(self, key: _Key, window: Window | None) -> None:
+        """Another run gives reason to look. Without a window there is nothing to look at."""
+        if window is None:
+            return
+        self._noted = True
+        fresh, _ = self._fresh.pop(key, (0, window))
+        self._fresh[key] = fresh + 1, window
         if len(self._fresh) > SUBJECTS:
             del self._fresh[next(iter(self._fresh))]
 
-    def due(self) -> list[_Key]:
+    def due(self) -> list[tuple[_Key, Window]]:
         """What is to be looked at now, one or none: of what is due, that which gave reason to longest ago."""
-        for key, fresh in self._fresh.items():
+        is_quiet, self._noted = not self._noted, False
+        for key, (fresh, window) in self._fresh.items():
             seen = self._seen.get(key) or 0
-            if fresh >= max(1, seen // 4):
+            if is_quiet or fresh >= max(1, seen // 4):
                 del self._fresh[key]
                 self._seen.put(key, min(seen + fresh, RUNS))
-                return [key]
+                return [(key, window)]
         return []
 
 
@@ -115,17 +125,13 @@ class Joint:
             saved.append([s - p.latency_s(becomes) for s, p in zip(was, of, strict=True)])
         return [(min(pair), max(pair)) for pair in zip(*saved, strict=True)]
 
-
     def edited(self, edits: Mapping[str, tuple[Program, Program]]) -> tuple[Program, Program]:
-        """The joint programs, cautious and hopeful, with each run's own edit in its place, by run."""
+        """The joint programs, cautious and hopeful, with each trace's own edit in its place, by the trace's id."""
+        found = [(p, edits[p.observed.trace.id]) for p in self.placed if p.observed.trace.id in edits]
         return (
-            _edited(self.cautious, [(p, p.run.cautious, edits[r][0]) for p in self.placed if (r := _run(p)) in edits]),
-            _edited(self.hopeful, [(p, p.run.program, edits[r][1]) for p in self.placed if (r := _run(p)) in edits]),
+            _edited(self.cautious, [(p, p.run.cautious, cautious) for p, (cautious, _) in found]),
+            _edited(self.hopeful, [(p, p.run.program, hopeful) for p, (_, hopeful) in found]),
         )
-
-
-def _run(placed: Placed) -> str:
-    return placed.observed.trace.run
 
 
 def _edited(joint: Program, edits: Iterable[tuple[Placed, Program, Program]]) -> Program:
@@ -157,9 +163,8 @@ def _edited(joint: Program, edits: Iterable[tuple[Placed, Program, Program]]) ->
     return replace(joint, tasks=tuple(tasks))
 
 
-def together(window: Iterable[Observed]) -> Joint | None:
-    """The window's runs joined; those whose record contradicts itself are left out. None if they stall."""
-    usable = [(observed, run) for observed in window if (run := observed.run) is not None]
+def _together(runs: Iterable[Observed]) -> Joint | None:
+    usable = [(observed, run) for observed in runs if (run := observed.run) is not None]
     hopeful, starts = join(run.program for _, run in usable)
     cautious, _ = join(run.cautious for _, run in usable)
     if hopeful is None or cautious is None:

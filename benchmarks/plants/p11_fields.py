@@ -1,4 +1,5 @@
-"""P11: a model fills in a form of four fields, and whoever asked reads one. Decoy: the other fields are filed."""
+"""P11: a model fills in a form of four fields, and whoever asked reads one. Decoy: the other fields are filed.
+Page after page is asked about though none needs another, so P1 is right about it."""
 
 import asyncio
 import json
@@ -30,10 +31,9 @@ class Title(Message, name="PlantTitle"):
     title: str
 
 
-class Form(Message, name="PlantForm"):
+class Form(Title, name="PlantForm"):
     """What the model is asked to fill in."""
 
-    title: str
     abstract: str
     reasons: str
     keywords: str
@@ -64,10 +64,10 @@ def build(world: World, *, filed: bool = False, brief: bool = False) -> Build:
     @librarian.handles
     async def titles(book: Book, ctx: Context) -> Titles:
         """A title for each page."""
-        found = []
+        found, shape = [], Title if brief else Form
         for page in range(PAGES):
             prompt = f"Page {page} of book {book.number}: what is it about?"
-            reply = await ctx.model.generate(Title if brief else Form, prompt, max_tokens=128)
+            reply = await ctx.model.generate(shape, prompt, max_tokens=128)
             if filed and isinstance(reply, Form):
                 await ctx.tool(keep, "\n".join((reply.abstract, reply.reasons, reply.keywords)))
             found.append(reply.title)

@@ -9,7 +9,7 @@ from plants.world import World
 
 SLOTS = 4
 ROUNDS = 6
-WORDS = 32
+WORDS = 8
 
 
 class Question(Message, name="PlantDeskQuestion"):
@@ -44,7 +44,7 @@ def build(world: World, *, dossiers: bool = True) -> Build:
             text = " ".join(map(str, parts))
         return Answer(text=text)
 
-    model = TimedModel("clerk", says(world, 4 * WORDS), slots=SLOTS, decode_s=0.0025)
+    model = TimedModel("clerk", says(world, 4 * WORDS), slots=SLOTS, decode_s=0.01)
     return Build(
         system=System("dossiers", agents=[desk]),
         request=lambda n: (answer, Question(number=n)),

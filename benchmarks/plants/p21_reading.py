@@ -41,10 +41,16 @@ def build(world: World, *, by_chapter: bool = False, translated: bool = False) -
         """Write, then read aloud."""
         prompt, whole = f"Tell a story about {topic.number}", CHAPTERS * WORDS
         if by_chapter:
+            voice = asyncio.Lock()  # one chapter at a time
+
+            async def read_next(text: str) -> str:
+                async with voice:
+                    return await ctx.tool(read_aloud, text)
+
             async with ctx.group() as reading:
                 for chapter in range(CHAPTERS):
                     text = await ctx.model.generate(str, f"{prompt}: chapter {chapter}", max_tokens=WORDS)
-                    reading.start(ctx.tool(read_aloud, text))
+                    reading.start(read_next(text))
             return Story(parts=tuple(reading.values))
         text = await ctx.model.generate(str, prompt, max_tokens=whole)
         if translated:

@@ -31,8 +31,7 @@ def build(world: World, *, of_one_mind: bool = False) -> Build:
     @tool(effect="read")
     async def consider(number: int, juror: int) -> bool:
         """Think about a case."""
-        spread = 0.6 * world.severity**0.5
-        await asyncio.sleep(world.lasts_s(0.3, "consider", number, juror, spread=spread))
+        await asyncio.sleep(world.lasts_s(0.3 * world.severity, "consider", number, juror, spread=0.45))
         guilty = world.rng("case", number).random() < 0.8
         return guilty is not (world.rng("mind", number, juror).random() < 1 / 12)
 

@@ -1,5 +1,5 @@
 """P2: a handler asks for the price of one line of an order after the other. Decoy: pages of a list, where each page
-says where the next one begins."""
+says where the next one begins. What could be one call could also be eight at once, so P1 is right about it."""
 
 import asyncio
 from typing import Any

@@ -58,7 +58,12 @@ def build(world: World, *, taking: bool = False) -> Build:
             found = await ctx.tool(look_up, article)
         return Offer(text=await ctx.tool(word, wish.number, found))
 
-    return Build(system=System("shop", agents=[shop]), request=lambda n: (offer, Wish(number=n)), rate_per_s=5.0)
+    return Build(
+        system=System("shop", agents=[shop]),
+        request=lambda n: (offer, Wish(number=n)),
+        rate_per_s=8.0,
+        runs=128,  # enough for the first question about each article to be an exception
+    )
 
 
 PLANT = Plant(pattern="p4", planted=build, decoy=lambda world: build(world, taking=True), held_out=True)

@@ -17,8 +17,8 @@ Measure = Literal["latency_s", "tokens", "model_s", "usd"]
 class Build:
     """A system that can run. ``request``: handler and message of the n-th run; ``rate_per_s``: Poisson arrivals.
 
-    ``policies`` are set from the beginning. ``served``: models behind the bus, each with its replicas. ``runs``: where a
-    finding needs more than the world has. ``score``: whether the n-th result is right, where that can be told.
+    ``policies`` are set from the beginning. ``served``: models behind the bus, each with its replicas. ``runs``: where
+    a finding needs more than the world has. ``score``: whether the n-th result is right, where that can be told.
     """
 
     system: System

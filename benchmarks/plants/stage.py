@@ -67,7 +67,7 @@ class Recording:
 async def wall_clock(build: Build, world: World, policies: Sequence[Policy] = ()) -> Recording:
     """Over NATS: an embedded server, a host and a connection for each node and for the client."""
     recording = Recording()
-    with tempfile.TemporaryDirectory(prefix="antiphon-plant-") as home:
+    with tempfile.TemporaryDirectory(prefix="antiphon-plant-", ignore_cleanup_errors=True) as home:  # server lingers
         settings = _settings(Path(home), build)
         async with AsyncExitStack() as stack:
             for name, model, instance in _replicas(build):

@@ -44,6 +44,7 @@ GENAI_OUTPUT_MESSAGES: Final = "gen_ai.output.messages"  # opt-in content, only 
 
 # [otel] on records whose values were cut or left out, and on spans of foreign instrumentation
 SCOPE_NAME: Final = "otel.scope.name"
+SERVICE_NAME: Final = "service.name"  # of the resource, on each span of a foreign program
 DROPPED_ATTRIBUTES: Final = "otel.dropped_attributes_count"
 DROPPED_EVENTS: Final = "otel.dropped_events_count"
 DROPPED_LINKS: Final = "otel.dropped_links_count"

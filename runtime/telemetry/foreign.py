@@ -71,7 +71,7 @@ def mapped(span: SpanRecord, content_hash: Hash) -> SpanRecord:
     So it is for values that nobody can hash, such as JSON of a thousand levels.
     """
     known = span.attributes
-    if attr.NODE in known or attr.OPERATION in known or attr.HANDLER in known:
+    if attr.OPERATION in known or attr.HANDLER in known:  # not the node, which the store writes on every span
         return span
     if not any(key in known for key in _MARKS):
         return span

@@ -9,7 +9,7 @@ import binascii
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from antiphon.runtime.telemetry.attributes import SCOPE_NAME
+from antiphon.runtime.telemetry.attributes import SCOPE_NAME, SERVICE_NAME
 from antiphon.schemas.telemetry import SpanEvent, SpanLink, SpanRecord
 
 _KINDS: Final = {2: 1, 3: 2, 4: 3, 5: 4}  # OTLP counts kinds from 1, internal, and has 0 for unspecified
@@ -18,8 +18,15 @@ _UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError, Recursion
 
 def spans_of(request: Mapping[str, Any]) -> list[SpanRecord]:
     """The spans of an ExportTraceServiceRequest, decoded from JSON."""
+    return counted_spans_of(request)[0]
+
+
+def counted_spans_of(request: Mapping[str, Any]) -> tuple[list[SpanRecord], int]:
+    """As ``spans_of``, and how many were left out."""
     found = []
+    left_out = 0
     for resource in _dicts(request.get("resourceSpans")):
+        service = _service(resource)
         for scope in _dicts(resource.get("scopeSpans")):
             named = scope.get("scope")
             name = named.get("name") if isinstance(named, dict) else None
@@ -27,11 +34,23 @@ def spans_of(request: Mapping[str, Any]) -> list[SpanRecord]:
                 try:
                     record = _span(span)
                 except _UNREADABLE:
+                    left_out += 1
                     continue
                 if isinstance(name, str) and name:
                     record.attributes.setdefault(SCOPE_NAME, name)
+                if service:
+                    record.attributes.setdefault(SERVICE_NAME, service)
                 found.append(record)
-    return found
+    return found, left_out
+
+
+def _service(resource: Mapping[str, Any]) -> str:
+    described = resource.get("resource")
+    try:
+        name = _attributes(described.get("attributes")).get(SERVICE_NAME) if isinstance(described, dict) else None
+    except _UNREADABLE:
+        return ""
+    return name if isinstance(name, str) else ""
 
 
 def _span(span: Mapping[str, Any]) -> SpanRecord:

@@ -186,11 +186,12 @@ def swap_model(program: Program, service_ns: Mapping[int, int], pool: str | None
     )
 
 
-def shift(program: Program, dependents: Collection[Call], source: Call, at_ns: int) -> Program:
+def shift(program: Program, dependents: Collection[Call], source: Call, at_ns: int, rest_ns: int = 0) -> Program:
     """``dependents`` start when ``source`` has worked for ``at_ns``, where they waited for the end of ``source``.
 
-    What waits for one of them now waits for ``source`` too: work that is still under way is not forgotten. Edit a
-    source before, not after, it is shifted: its work is then two tasks.
+    What waits for one of them now waits for ``source`` too, work that is still under way is not forgotten; and for
+    ``rest_ns`` longer, which is what its last part still takes them. Edit a source before, not after, it is shifted:
+    its work is then two tasks.
     """
     tasks = program.tasks
     first, last = source
@@ -209,14 +210,15 @@ def shift(program: Program, dependents: Collection[Call], source: Call, at_ns: i
         )
     else:
         added = Task(after=(first,), gap_ns=at_ns)
+    rest = Task(after=(last,), gap_ns=rest_ns)
     for index, task in enumerate(tasks):
         if index in starts:
             task = replace(task, after=tuple(point if i == last else i for i in task.after))
         if index not in ends and not ends.isdisjoint(tasks[index].after):
-            task = replace(task, also=(*task.also, last))
+            task = replace(task, also=(*task.also, point + 1))
         if task is not tasks[index]:
             changed[index] = task
-    return _with(program, changed, [added])
+    return _with(program, changed, [added, rest])
 
 
 def hedge(program: Program, delay_ns: int, attempts: Mapping[Call, tuple[int, str | None]]) -> Program:

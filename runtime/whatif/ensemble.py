@@ -5,11 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from antiphon.runtime.errors import Unanswerable
-from antiphon.runtime.telemetry import attributes as attr
-from antiphon.runtime.whatif import facts
 from antiphon.runtime.whatif.program import FIDELITY, Run, capacities, compile_run, join
+from antiphon.runtime.whatif.recorded import trace_of
 from antiphon.runtime.whatif.simulator import Program, Timeline
-from antiphon.runtime.whatif.trace import Step, Trace, build
+from antiphon.runtime.whatif.trace import Step, Trace
 from antiphon.schemas.telemetry import SpanRecord
 
 MAX_RUN_SPANS = 5_000
@@ -68,7 +67,7 @@ def assemble(runs: Iterable[Sequence[SpanRecord]], left_out: Mapping[str, int] |
         if spans + len(recorded) > MAX_SPANS:
             missing[f"more than {MAX_SPANS:,} spans with the runs before"] += 1
             continue
-        trace = build([(s, facts.text(s, attr.NODE)) for s in {s.span_id: s for s in recorded}.values()])
+        trace = trace_of(recorded)
         if trace is None:
             missing["no span is the first"] += 1
             continue

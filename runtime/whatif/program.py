@@ -50,7 +50,12 @@ class Run:
 
 
 def pool_of(step: Step) -> str | None:
-    """The slots that served the step; a model without a reported pool is one by its name."""
+    """The slots that served the step; a model without a reported pool is one by its name.
+
+    What another's result answered needed none.
+    """
+    if facts.text(step.span, attr.ANSWERED_BY):
+        return None
     pool = facts.text(step.span, attr.POOL_ID)
     if pool:
         return pool

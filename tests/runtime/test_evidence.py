@@ -14,7 +14,19 @@ from antiphon.runtime.models.scripted import ScriptedModel
 from antiphon.runtime.settings import Settings
 from antiphon.runtime.telemetry import attributes as names
 from antiphon.runtime.testing import memory_system
-from antiphon.schemas.inference import Finish, FinishReason, GenerateRequest, Pages, Role, Usage, turn
+from antiphon.schemas.inference import (
+    Embeddings,
+    EmbedRequest,
+    Finish,
+    FinishReason,
+    GenerateRequest,
+    Pages,
+    Pool,
+    Role,
+    Timing,
+    Usage,
+    turn,
+)
 from antiphon.schemas.telemetry import SpanRecord
 
 PASSAGE = "Air scatters blue light far more than red light. " * 4
@@ -187,6 +199,29 @@ async def test_a_typed_model_reply_has_fields_and_they_are_watched(seen: Spans) 
     call = only(spans, operation="model")
     assert [item.split(":")[0] for item in call.attributes[names.RESULT_FIELDS]] == ["title", "passage", "score"]
     assert handler(spans, "say")[names.FIELDS_READ] == [f"{call.span_id.hex()}:title,passage,score"]
+
+
+class Pooled(ScriptedModel):
+    """Says what served its vectors."""
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """As ever, after half a second in a queue."""
+        served = {"timing": Timing(queue_s=0.5), "pool": Pool(id="model:m@n1", capacity=2, active=1)}
+        return (await super().embed(request)).model_copy(update=served)
+
+
+async def test_vectors_say_what_served_them(seen: Spans) -> None:
+    """As replies do, where the instance knows it; equal vectors have equal hashes, whatever served them."""
+    plain = ScriptedModel([], embed=lambda text: (1.0, 0.0))
+    pooled = Pooled([], embed=lambda text: (1.0, 0.0))
+    one, other = [
+        only(await seen(index, models={"smollm2-135m": model}), operation="model").attributes
+        for model in (plain, pooled)
+    ]
+    found = [other[name] for name in (names.POOL_ID, names.POOL_CAPACITY, names.POOL_ACTIVE, names.MODEL_QUEUE_S)]
+    assert found == ["model:m@n1", 2, 1, 0.5]
+    assert names.POOL_ID not in one
+    assert one[names.RESULT_SIZE] == other[names.RESULT_SIZE]
 
 
 async def test_vectors_have_no_fields(seen: Spans) -> None:

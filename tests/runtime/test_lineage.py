@@ -29,6 +29,15 @@ def test_what_the_handler_was_given_is_no_evidence() -> None:
     assert lineage.causes(body(f"asking again: {question}")) == []
 
 
+def test_an_echo_is_no_evidence() -> None:
+    """A tool that repeats what it was asked does not tie the next question to its answer; what it adds does."""
+    lineage = Lineage(b"")
+    assert lineage.causes(body("article 00012-1")) == []
+    lineage.record("one", body("article 00012-1 costs four hundred crowns"))
+    assert lineage.causes(body("article 00012-2")) == []
+    assert lineage.causes(body("are four hundred crowns too much?")) == ["one"]
+
+
 def test_causes_come_in_order_of_appearance_and_once() -> None:
     """Two sources in one request; of two with the same text the later one counts."""
     lineage = Lineage(b"")

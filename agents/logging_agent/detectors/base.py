@@ -16,20 +16,21 @@ class Saved(tuple[float, float]):
     """Seconds that an edit saves a run, the smaller bound first, and the edited programs (cautious, hopeful).
 
     With them the edits of many runs can be replayed together: what one run no longer occupies, others need not wait
-    for.
+    for. ``trace`` is the id of the run's trace: a run may have several.
     """
 
     edited: tuple[Program, Program]
+    trace: str
     is_doubted: bool = False
 
-    def __new__(cls, low: float, high: float, edited: tuple[Program, Program]) -> "Saved":
+    def __new__(cls, low: float, high: float, edited: tuple[Program, Program], trace: str) -> "Saved":
         made = super().__new__(cls, (low, high))
-        made.edited = edited
+        made.edited, made.trace = edited, trace
         return made
 
     def doubted(self) -> "Saved":
         """The same where the edit may not be possible at all: the lower bound is no saving."""
-        doubted = Saved(min(0.0, self[0]), self[1], self.edited)
+        doubted = Saved(min(0.0, self[0]), self[1], self.edited, self.trace)
         doubted.is_doubted = True
         return doubted
 
@@ -59,7 +60,7 @@ class Observed:
             if becomes is None or abs(before - recorded) > FIDELITY * recorded:
                 return None
             saved.append((before - self.run.latency_ns(becomes)) / 1e9)
-        return Saved(min(saved), max(saved), (cautious, hopeful))
+        return Saved(min(saved), max(saved), (cautious, hopeful), self.trace.id)
 
 
 class Detector(Protocol):

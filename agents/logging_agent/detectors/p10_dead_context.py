@@ -163,7 +163,7 @@ class DeadContext:
             case = self._cases.touch(observed.cohort, subject)
             case.support = 0
             if dead:
-                case.gains.clear()
+                case.forget()
         if dead:
             self._shown.put(key, (result, dead))
             sizes_of = [(step, sum(size for part, size in parts.items() if part in dead)) for step, parts in calls]

@@ -4,9 +4,9 @@ What it is. An agent asks a large model for short or few different answers, such
 faster or cheaper is at work in the same deployment.
 
 Evidence. `antiphon.result.sha256`, tokens, times and `antiphon.cost_usd` of the agent's model calls make it advice
-(grade C), which proposes a `route` policy at level shadow. With that, `antiphon.shadow.equal` says whether both models
-gave the same. It is grade B where at least 189 results were compared and the true share of equal ones is 0.98 or more:
-the lower bound by Wilson, 95 %, two-sided.
+(grade C), which proposes a `route` policy at level shadow. With that, or with a person's, `antiphon.shadow.equal` says
+whether both models gave the same. It is grade B where at least 189 results were compared and the true share of equal
+ones is 0.98 or more: the lower bound by Wilson, 95 %, two-sided.
 
 Guards. At least 20 calls with different inputs. The results have at most 3 bits of entropy, or 95 % of them at most 16
 tokens, and half of the prompts at most 2,048. All calls of the agent to the model count together, because the policy
@@ -93,6 +93,7 @@ class OverPoweredModel:
         self._rivals = Rivals()
         self._sites: Recent[tuple[str, str], _Site] = Recent(_SITES)  # by agent and model
         self._proposed: Recent[str, tuple[str, str]] = Recent(_SITES)  # by finding: agent and model
+        self._tried: Recent[tuple[str, str], tuple[str, str]] = Recent(_SITES)  # by agent and smaller model
         self._compared: Recent[tuple[str, str], Agreement] = Recent(_SITES)  # by agent and model
         self._cases = Cases()
 
@@ -125,6 +126,9 @@ class OverPoweredModel:
         for finding in found:
             agent, _, model = finding.subject.partition(": ")
             self._proposed.put(finding.id, (agent, model))
+            site = self._sites.get((agent, model))
+            if site is not None and site.smaller is not None:
+                self._tried.put((agent, site.smaller), (agent, model))
         return found
 
     def _note_shadow(self, span: SpanRecord) -> None:
@@ -132,8 +136,12 @@ class OverPoweredModel:
         arms = facts.texts(span, attr.POLICY_ARM) or ()
         if not isinstance(equal, bool) or not any(arm.endswith("=shadow") for arm in arms):
             return
-        for finding in facts.texts(span, attr.FINDING_ID) or ():
-            key = self._proposed.get(finding)
+        findings = facts.texts(span, attr.FINDING_ID) or ()
+        keys = [self._proposed.get(finding) for finding in findings]
+        if not findings and not facts.operation(span):  # a person's policy; a comparison is no operation of its agent
+            smaller = f"model {facts.text(span, attr.GENAI_REQUEST_MODEL)}"
+            keys = [self._tried.get((facts.text(span, attr.AGENT), smaller))]
+        for key in keys:
             if key is not None:
                 self._compared.make(key, Agreement).note(equal)
 

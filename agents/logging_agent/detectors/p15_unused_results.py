@@ -30,7 +30,7 @@ from antiphon.agents.logging_agent.detectors.base import Observed
 from antiphon.agents.logging_agent.reach import Result, results
 from antiphon.agents.logging_agent.recent import Recent
 from antiphon.agents.logging_agent.steps import gain_of
-from antiphon.agents.logging_agent.window import Joint, Placed, Suspects, Window, together
+from antiphon.agents.logging_agent.window import Joint, Placed, Suspects
 from antiphon.runtime.whatif import edits
 from antiphon.runtime.whatif.program import BOUNDS
 from antiphon.runtime.whatif.trace import Step
@@ -74,7 +74,6 @@ class UnusedResults:
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self._counts: Recent[Branch, _Count] = Recent(_BRANCHES)
-        self._window = Window()
         self._suspects: Suspects[tuple[str, Branch]] = Suspects()
         self._cases = Cases()
 
@@ -86,7 +85,6 @@ class UnusedResults:
         trace = observed.trace
         if trace.steps[trace.finish].excluded:
             return
-        self._window.add(observed)
         unused: dict[Branch, None] = {}
         for result in results(trace):
             branch = _branch(result)
@@ -95,15 +93,15 @@ class UnusedResults:
                 unused[branch] = None
         for branch in unused:
             if self._hardly_used(branch):
-                self._suspects.note((observed.cohort.key, branch))
+                self._suspects.note((observed.cohort.key, branch), observed.cohort.window)
 
     def findings(self, now_ns: int) -> list[Finding]:
         """What a joint replay says of the branches that are hardly used."""
-        due = [(cohort, branch) for cohort, branch in self._suspects.due() if self._hardly_used(branch)]
-        joint = together(self._window) if due else None
-        if joint is None:
-            return []
-        found = (self._examine(joint, cohort, branch) for cohort, branch in due)
+        found = (
+            self._examine(joint, cohort, branch)
+            for (cohort, branch), window in self._suspects.due()
+            if self._hardly_used(branch) and (joint := window.joint) is not None
+        )
         return [finding for finding in found if finding is not None]
 
     def _hardly_used(self, branch: Branch) -> bool:

@@ -13,7 +13,8 @@ record. Nothing at or below a call writes. The pools that serve the calls are bu
 attempt under overload harms. A group that goes on without its last calls is left alone.
 
 Remedy. A `hedge` policy: a second attempt for a call that takes longer than 95 % of them do, so for 5 % of the calls.
-The saving is replayed with attempts that last as long as one drawn from the other calls, and with their load.
+The saving is replayed with attempts that last as long as one drawn from the other calls, with their load, and within
+the budget: calls that begin earn a twentieth of an attempt each.
 
 What stays unseen. Slowness that a second attempt would meet again, such as one slow replica that serves both. Work
 whose size leaves no trace in tokens or bytes. The load behind a tool.
@@ -28,6 +29,7 @@ from antiphon.agents.logging_agent.cases import Case, Cases, Gain
 from antiphon.agents.logging_agent.detectors.base import Observed
 from antiphon.agents.logging_agent.fan_out import Leaf, Tail, fan_outs, size_of, tail_of
 from antiphon.agents.logging_agent.window import Suspects, Window
+from antiphon.runtime.policies.tokens import Tokens
 from antiphon.runtime.telemetry import attributes as attr
 from antiphon.runtime.whatif import edits, facts
 from antiphon.runtime.whatif.cost import cost_of
@@ -53,7 +55,6 @@ class Stragglers:
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
-        self._window = Window()
         self._suspects: Suspects[tuple[str, str]] = Suspects()
         self._cases = Cases()
 
@@ -61,21 +62,20 @@ class Stragglers:
         """Nothing: what is slow shows beside its siblings."""
 
     def trace(self, observed: Observed) -> None:
-        """Keep the run; note the calls that fan out in it."""
+        """Note the calls that fan out in a closed trace."""
         trace = observed.trace
         if trace.steps[trace.finish].excluded:
             return
-        self._window.add(observed)
         for label in {group[0].label for group in fan_outs(trace) if _one_is_slow(group)}:
-            self._suspects.note((observed.cohort.key, label))
+            self._suspects.note((observed.cohort.key, label), observed.cohort.window)
 
     def findings(self, now_ns: int) -> list[Finding]:
         """What the window says of a call that fans out."""
-        found = (self._examine(cohort, label) for cohort, label in self._suspects.due())
+        found = (self._examine(window, cohort, label) for (cohort, label), window in self._suspects.due())
         return [finding for finding in found if finding is not None]
 
-    def _examine(self, cohort: str, label: str) -> Finding | None:
-        runs = [observed for observed in self._window if observed.cohort.key == cohort]
+    def _examine(self, window: Window, cohort: str, label: str) -> Finding | None:
+        runs = [observed for observed in window if observed.cohort.key == cohort]
         groups = [
             [Leaf(observed, step, size_of(observed.trace, step)) for step in group]
             for observed in runs
@@ -89,9 +89,8 @@ class Stragglers:
         if not all(read_only(x.observed.trace, x.step) for x in leaves):
             return None
         slow: dict[str, list[Leaf]] = {}
-        for leaf in leaves:
-            if leaf.took_s > tail.delay_s:
-                slow.setdefault(leaf.observed.trace.id, []).append(leaf)
+        for leaf in _hedged(leaves, tail.delay_s):
+            slow.setdefault(leaf.observed.trace.id, []).append(leaf)
         gains = {mine[0].observed.trace.run: gain for mine in slow.values() if (gain := self._gain(mine, tail))}
         if not gains:
             return None
@@ -148,6 +147,19 @@ class Stragglers:
                 "What a second attempt of a model call costs is taken off; stopped attempts are counted as whole.",
             ),
         )
+
+
+def _hedged(leaves: Sequence[Leaf], delay_s: float) -> list[Leaf]:
+    """The calls that get a second attempt: those that last longer, while what earlier calls earned lasts."""
+    delay_ns, tokens, found = round(delay_s * 1e9), Tokens(0.0), []
+    moments = [(leaf.step.start_ns, -1) for leaf in leaves]
+    moments += [(leaf.step.start_ns + delay_ns, i) for i, leaf in enumerate(leaves) if leaf.took_s > delay_s]
+    for _, asks in sorted(moments):
+        if asks < 0:
+            tokens.earn(BUDGET)
+        elif tokens.take():
+            found.append(leaves[asks])
+    return found
 
 
 def _one_is_slow(group: Sequence[Step]) -> bool:

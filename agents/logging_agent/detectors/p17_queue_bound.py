@@ -23,7 +23,7 @@ from typing import ClassVar
 from antiphon.agents.logging_agent.cases import Cases
 from antiphon.agents.logging_agent.detectors.base import Observed
 from antiphon.agents.logging_agent.queueing import examine, measured
-from antiphon.agents.logging_agent.window import Suspects, Window
+from antiphon.agents.logging_agent.window import Joint, Suspects
 from antiphon.runtime.telemetry import attributes as attr
 from antiphon.runtime.whatif import facts
 from antiphon.runtime.whatif.program import BOUNDS
@@ -65,7 +65,6 @@ class QueueBound:
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self._loads: OrderedDict[str, _Load] = OrderedDict()
-        self._window = Window()
         self._suspects: Suspects[tuple[str, str]] = Suspects()
         self._cases = Cases()
 
@@ -86,11 +85,10 @@ class QueueBound:
         load.serve_s = DECAY * load.serve_s + max(span.end_ns - left, 0) / 1e9
 
     def trace(self, observed: Observed) -> None:
-        """Keep the trace for the joint replay; note which agents waited with all slots busy."""
+        """Note which agents waited with all slots busy."""
         trace = observed.trace
         if trace.steps[trace.finish].excluded:
             return
-        self._window.add(observed)
         waiting: dict[str, list[float]] = {}
         for step in trace.steps:
             if measured(step):
@@ -100,15 +98,19 @@ class QueueBound:
         for agent, (waited, total) in waiting.items():
             load = self._loads.get(agent)
             if waited > MAX_WAIT_SHARE * total and load is not None and load.wait_share > MAX_WAIT_SHARE:
-                self._suspects.note((observed.cohort.key, agent))
+                self._suspects.note((observed.cohort.key, agent), observed.cohort.window)
 
     def findings(self, now_ns: int) -> list[Finding]:
         """What a joint replay says of an agent that had messages wait."""
-        found = (self._finding(cohort, agent) for cohort, agent in self._suspects.due())
+        found = (
+            self._finding(joint, cohort, agent)
+            for (cohort, agent), window in self._suspects.due()
+            if (joint := window.joint) is not None
+        )
         return [finding for finding in found if finding is not None]
 
-    def _finding(self, cohort: str, agent: str) -> Finding | None:
-        remedied = examine(self._window, cohort, agent, MAX_WAIT_SHARE)
+    def _finding(self, joint: Joint, cohort: str, agent: str) -> Finding | None:
+        remedied = examine(joint, cohort, agent, MAX_WAIT_SHARE)
         if remedied is None:
             return None
         case = self._cases.touch(remedied.shown[-1][0].cohort, agent)

@@ -15,8 +15,9 @@ for everybody is another matter. Calls of short runs waited the longer, the more
 Remedy. A `priority` policy on the model: runs that had least of it are served first. The finding says how long a call
 then waits at most, which bounds starvation.
 
-What stays unseen. Runs outside the window of the newest 50. Work that a call has in flight counts only once it has
-ended. Queues of model servers that report neither waiting time nor use.
+What stays unseen. Runs outside the window of the newest 50, and those that have not ended yet. Work that a call has in
+flight counts only once it has ended, and a call keeps the number that its run had when it was made, so that a long run
+which makes all its calls at once is not overtaken. Queues of model servers that report neither waiting time nor use.
 """
 
 import random
@@ -29,7 +30,7 @@ from typing import ClassVar
 
 from antiphon.agents.logging_agent.cases import Case, Cases, Gain
 from antiphon.agents.logging_agent.detectors.base import Observed
-from antiphon.agents.logging_agent.window import Joint, Placed, Suspects, Window, together
+from antiphon.agents.logging_agent.window import Joint, Placed, Suspects
 from antiphon.runtime.whatif import edits, facts
 from antiphon.runtime.whatif.program import BOUNDS, pool_of
 from antiphon.runtime.whatif.simulator import Timeline, replay
@@ -60,7 +61,7 @@ class _Share:
 
 
 class BlockedBehindLongRuns:
-    """Replays the newest runs with the model's queue in another order: least attained service first, not first come.
+    """Replays the newest runs with the model's queue in the order that the policy gives it, not first come.
 
     Autellix (arXiv 2502.13965) calls it program-level head-of-line blocking and serves by attained service. Grade B.
     """
@@ -69,7 +70,6 @@ class BlockedBehindLongRuns:
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
-        self._window = Window()
         self._suspects: Suspects[str] = Suspects()
         self._cases = Cases()
 
@@ -77,11 +77,10 @@ class BlockedBehindLongRuns:
         """Nothing: who waits for whom shows only over whole runs."""
 
     def trace(self, observed: Observed) -> None:
-        """Keep the run for the joint replay; note the models at which it waited as long as it was served."""
+        """Note the models at which a run waited as long as it was served."""
         trace = observed.trace
         if trace.steps[trace.finish].excluded:
             return
-        self._window.add(observed)
         totals: dict[str, list[int]] = {}
         for step in trace.steps:
             if step.operation == facts.MODEL and not step.excluded:
@@ -90,13 +89,12 @@ class BlockedBehindLongRuns:
                 total[1] += step.end_ns - step.begin_ns
         for label, (waited_ns, served_ns) in totals.items():
             if waited_ns and waited_ns >= (MIN_SLOWDOWN - 1) * served_ns:
-                self._suspects.note(label)
+                self._suspects.note(label, observed.cohort.window)
 
     def findings(self, now_ns: int) -> list[Finding]:
         """What a joint replay says of a model at which runs waited."""
-        due = self._suspects.due()
-        joint = together(self._window) if due else None
-        return [] if joint is None else [found for label in due for found in self._examine(joint, label)]
+        looked_at = ((window.joint, label) for label, window in self._suspects.due())
+        return [found for joint, label in looked_at if joint is not None for found in self._examine(joint, label)]
 
     def _examine(self, joint: Joint, label: str) -> list[Finding]:
         shares = [share for p in joint.placed if (share := _share(p, label, joint.unedited[1])) is not None]

@@ -27,12 +27,13 @@ from typing import ClassVar, NamedTuple
 
 from antiphon.agents.logging_agent.cases import Case, Cases, Gain
 from antiphon.agents.logging_agent.detectors.base import Observed
+from antiphon.agents.logging_agent.steps import causes_of
 from antiphon.runtime.telemetry import attributes as attr
 from antiphon.runtime.whatif import edits, facts
-from antiphon.runtime.whatif.effects import read_only, writes
+from antiphon.runtime.whatif.effects import Effects, effects_of
 from antiphon.runtime.whatif.program import BOUNDS
 from antiphon.runtime.whatif.simulator import Program
-from antiphon.runtime.whatif.trace import Step, Trace
+from antiphon.runtime.whatif.trace import Step
 from antiphon.schemas.finding import Finding, Grade, Remedy
 from antiphon.schemas.policy import Parallelise, Proposal
 from antiphon.schemas.telemetry import SpanRecord
@@ -72,7 +73,7 @@ class _Handler:
         self.orders: Counter[tuple[str, str]] = Counter()
         self.writes: set[str] = set()
 
-    def note(self, trace: Trace, calls: Sequence[Step]) -> None:
+    def note(self, calls: Sequence[Step], effects: Effects) -> None:
         """One execution, its calls by start."""
         first: dict[str, Step] = {}
         for call in calls:
@@ -88,7 +89,7 @@ class _Handler:
                     self.orders[a, b] += before.end_ns <= after.start_ns
         for call in calls:
             site = _site(call)
-            if site in self.has and site not in self.writes and writes(trace, call):
+            if site in self.has and call.index in effects.writes:
                 self.writes.add(site)
 
     def may_move(self, site: str) -> bool:
@@ -125,14 +126,15 @@ class SerialCalls:
     def trace(self, observed: Observed) -> None:
         """Look at every handler of a closed trace."""
         trace = observed.trace
+        effects = effects_of(trace)
         found: dict[str, list[Group]] = {}
         for step in trace.steps:
             if step.operation != facts.PROCESS or step.excluded or not step.children:
                 continue
             siblings = [trace.steps[i] for i in step.children]
             handler = self._handler(step.label)
-            handler.note(trace, [s for s in siblings if s.operation in _CALLS and not s.excluded])
-            groups = _chains(trace, siblings, handler)
+            handler.note([s for s in siblings if s.operation in _CALLS and not s.excluded], effects)
+            groups = _chains(siblings, handler, effects)
             if groups:
                 found.setdefault(step.label, []).extend(groups)
         for subject, groups in found.items():
@@ -163,7 +165,7 @@ class SerialCalls:
         saved = observed.saved_s(gathered(run.cautious), gathered(run.program))
         if saved is None:  # together they would block one another: not a remedy
             return
-        proven = all(_causes(step) is not None for group in groups for step in group[1:])
+        proven = all(causes_of(step) is not None for group in groups for step in group[1:])
         if not proven:
             saved = saved.doubted()  # the observed order may be a dependency after all
         case = self._cases.touch(observed.cohort, subject)
@@ -213,12 +215,7 @@ def _site(step: Step) -> str:
     return f"{step.label} {facts.text(step.span, attr.GENAI_OUTPUT_TYPE)} {limit} {system}"
 
 
-def _causes(step: Step) -> tuple[str, ...] | None:
-    """Recorded causes; None where there are none or the runtime only assumed them."""
-    return None if facts.flag(step.span, attr.CAUSES_INFERRED) else facts.texts(step.span, attr.CAUSES)
-
-
-def _chains(trace: Trace, siblings: Sequence[Step], handler: _Handler) -> list[Group]:
+def _chains(siblings: Sequence[Step], handler: _Handler, effects: Effects) -> list[Group]:
     """Maximal runs of at least two mutually independent calls, each starting soon after the one before ended."""
     ids = {s.id for s in siblings}
     overlapping: set[int] = set()
@@ -238,7 +235,7 @@ def _chains(trace: Trace, siblings: Sequence[Step], handler: _Handler) -> list[G
             and step.index not in overlapping
             and step.duration_ns >= MIN_CALL_NS
             and handler.may_move(_site(step))
-            and read_only(trace, step)
+            and step.index in effects.read_only
         )
         joins = fits and bool(current) and before is current[-1] and _follows(before, step)
         if joins and all(_independent(a, step, ids, handler) for a in current):
@@ -257,7 +254,7 @@ def _follows(a: Step, b: Step) -> bool:
 
 def _independent(a: Step, b: Step, siblings: set[str], handler: _Handler) -> bool:
     """Whether ``b`` needs nothing of ``a``. A cause that is not a known sibling may be anything, so it counts."""
-    causes = _causes(b)
+    causes = causes_of(b)
     if causes and (a.id in causes or not siblings.issuperset(causes)):
         return False
     if causes is None or (a.operation == facts.MODEL) != (b.operation == facts.MODEL):

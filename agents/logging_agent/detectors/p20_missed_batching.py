@@ -37,7 +37,7 @@ from antiphon.agents.logging_agent.batching import (
 from antiphon.agents.logging_agent.cases import Case, Cases, Gain
 from antiphon.agents.logging_agent.detectors.base import Observed
 from antiphon.agents.logging_agent.recent import Recent
-from antiphon.agents.logging_agent.window import Joint, Placed, Suspects, Window, together
+from antiphon.agents.logging_agent.window import Joint, Placed, Suspects
 from antiphon.runtime.telemetry import attributes as attr
 from antiphon.runtime.whatif import facts
 from antiphon.runtime.whatif.program import BOUNDS
@@ -76,7 +76,6 @@ class MissedBatching:
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
-        self._window = Window()
         self._last_ns: Recent[tuple[str, str], int] = Recent(_PLACES)  # newest arrival, by call and node
         self._suspects: Suspects[str] = Suspects()
         self._cases = Cases()
@@ -85,11 +84,10 @@ class MissedBatching:
         """Nothing: arrivals are compared run by run."""
 
     def trace(self, observed: Observed) -> None:
-        """Keep the run; note calls that came soon after another."""
+        """Note calls that came soon after another."""
         trace = observed.trace
         if trace.steps[trace.finish].excluded:
             return
-        self._window.add(observed)
         close: set[str] = set()
         for step in trace.steps:
             if batchable(step) and (step.operation != facts.MODEL or _was_alone(served_by(trace, step))):
@@ -98,13 +96,12 @@ class MissedBatching:
                     close.add(step.label)
                 self._last_ns.put((step.label, step.node), step.start_ns)
         for label in close:
-            self._suspects.note(label)
+            self._suspects.note(label, observed.cohort.window)
 
     def findings(self, now_ns: int) -> list[Finding]:
         """What a joint replay says of calls that came together."""
-        due = self._suspects.due()
-        joint = together(self._window) if due else None
-        return [] if joint is None else [found for label in due for found in self._examine(joint, label)]
+        looked_at = ((window.joint, label) for label, window in self._suspects.due())
+        return [found for joint, label in looked_at if joint is not None for found in self._examine(joint, label)]
 
     def _examine(self, joint: Joint, label: str) -> Iterator[Finding]:
         calls = [

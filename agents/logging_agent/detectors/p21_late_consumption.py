@@ -41,7 +41,7 @@ MIN_LATE_NS = 30_000_000
 MAX_GAP_SHARE = 0.10  # of the producer's time; a longer gap is thinking
 MAX_FAILED = 0.05
 TEXT_SHARE = 0.90  # of a typed reply in one field: it is a text with a label
-HALF = 0.5  # the cautious consumer begins when half of the text is there
+HALF = 0.5  # the cautious consumer begins when half of the text is there, and with the other half when all of it is
 
 _PRODUCERS = frozenset({facts.MODEL, *facts.WAITED})
 _CONSUMERS = frozenset({facts.TOOL, *facts.WAITED})
@@ -111,6 +111,7 @@ class LateConsumption:
             return
 
         def streamed(program: Program, waits: float) -> Program:
+            """``waits``: the share of the text that is there when the consumer begins, and that it reads last."""
             for found in late:
                 producer, consumer = found.producer, found.consumer
                 work_ns = producer.end_ns - producer.begin_ns
@@ -119,6 +120,7 @@ class LateConsumption:
                     [run.call(consumer)],
                     run.call(producer),
                     found.first_ns + round(waits * (work_ns - found.first_ns)),
+                    round(waits * consumer.duration_ns),
                 )
             return program
 
@@ -153,7 +155,7 @@ class LateConsumption:
             ),
             assumptions=(
                 f"{consumer.label} can begin with a part of the text; no declaration says so.",
-                "Low end: it begins when half of the text is there. High end: with the first chunk.",
+                "Low end: it takes the text in two halves. High end: chunk by chunk.",
                 BOUNDS,
             ),
         )

@@ -170,7 +170,7 @@ class OverStrictBarrier:
             return
         case = self._cases.touch(observed.cohort, subject)
         if gained is None or gained[0] != needed:  # gains for another quorum say nothing on this one
-            case.gains.clear()
+            case.forget()
             case.runs = case.support = 0
             gained = needed, case.cohort.runs - 1
             self._gained.put(key, gained)

@@ -4,8 +4,8 @@ What it is. Each replica has a cache of its own. When the requests of one conver
 each replica computes the same beginning again.
 
 Evidence. `antiphon.prompt.block_hashes`, the replica in `antiphon.pool.id` (`model:NAME@NODE`) and the cached tokens
-that it reports. One cache for each replica (LRU, as large as `antiphon.kv.blocks_total` says, or else just so large that
-it hits as often as was reported) is replayed twice: with the recorded replicas, and as the affinity policy would have
+that it reports. One cache for each replica (LRU, as large as `antiphon.kv.blocks_total` says, or else so large that it
+hits as often as was reported) is replayed twice: with the recorded replicas, and as the affinity policy would have
 routed. Grade B.
 
 Guards. At least 20 requests and two replicas. What was cached counts as recorded or as replayed, whichever is more.
@@ -31,7 +31,7 @@ from antiphon.agents.logging_agent.laws import Laws, asked_for
 from antiphon.agents.logging_agent.recent import Recent
 from antiphon.agents.logging_agent.replica_caches import Better, ReplicaCalls, better, call_at
 from antiphon.agents.logging_agent.shorter import factors_of, work_of
-from antiphon.agents.logging_agent.window import Joint, Placed, Suspects, Window, together
+from antiphon.agents.logging_agent.window import Joint, Placed, Suspects
 from antiphon.runtime.telemetry import attributes as attr
 from antiphon.runtime.whatif import edits, facts
 from antiphon.runtime.whatif.program import BOUNDS
@@ -55,7 +55,6 @@ class NoAffinity:
         self._rng = rng
         self._laws = Laws(by=asked_for)
         self._calls: Recent[str, ReplicaCalls] = Recent(_MODELS)
-        self._window = Window()
         self._suspects: Suspects[str] = Suspects()
         self._cases = Cases()
 
@@ -63,7 +62,7 @@ class NoAffinity:
         """Nothing: which calls failed or were retried shows only in the trace."""
 
     def trace(self, observed: Observed) -> None:
-        """Keep the trace's requests for the caches, and the trace for the joint replay."""
+        """Keep the trace's requests for the caches."""
         models = set()
         for step in observed.trace.steps:
             call = call_at(step)
@@ -71,18 +70,16 @@ class NoAffinity:
                 self._laws.note(step)
                 self._calls.make(step.label, ReplicaCalls).add(call)
                 models.add(step.label)
-        if models:
-            self._window.add(observed)
         for model in models:
-            self._suspects.note(model)
+            self._suspects.note(model, observed.cohort.window)
 
     def findings(self, now_ns: int) -> list[Finding]:
         """What a replay of the caches, and then of the runs, says of models that were called."""
         found = []
-        for model in self._suspects.due():
+        for model, window in self._suspects.due():
             calls = self._calls.get(model)
             routing = None if calls is None else better(calls.by_start())
-            joint = None if routing is None else together(self._window)
+            joint = None if routing is None else window.joint
             if routing is not None and joint is not None:
                 found += self._judge(model, routing, joint)
         return found

@@ -5,8 +5,12 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
+from antiphon.agents.logging_agent.cohorts import Cohorts
 from antiphon.agents.logging_agent.core import LoggingCore
+from antiphon.agents.logging_agent.detectors.base import Observed
+from antiphon.agents.logging_agent.window import Window
 from antiphon.runtime.whatif.testing import S, Traced
+from antiphon.runtime.whatif.trace import build
 from antiphon.schemas.finding import Finding
 from antiphon.schemas.telemetry import SpanRecord, TelemetryBatch
 
@@ -63,3 +67,27 @@ def look() -> Look:
 def traced() -> type[Traced]:
     """The builder of traces."""
     return Traced
+
+
+@pytest.fixture
+def queued() -> Callable[[int], Window]:
+    """``queued(n)``: n runs that all come at once and ask a peer with one slot, in a window.
+
+    The peer looks up two things one after the other, 100 ms each: run k waits for k others and takes 200 (k + 1) ms.
+    """
+
+    def runs(count: int) -> Window:
+        window = Window()
+        cohorts = Cohorts(window)
+        for k in range(count):
+            one = Traced(k, at_ms=0)
+            root = one.ask(None, "writer.write", 0, 200 * (k + 1), node="n0")
+            peer = one.ask(root, "critic.review", 0, 200 * (k + 1), capacity=1, wait_ms=200 * k)
+            one.tool(peer, "search", 200 * k, 200 * k + 100)
+            one.tool(peer, "price", 200 * k + 100, 200 * k + 200)
+            trace = build([(span, one.nodes[span.span_id]) for span in one.spans])
+            assert trace is not None
+            window.add(Observed(trace, cohorts.see(trace)))
+        return window
+
+    return runs

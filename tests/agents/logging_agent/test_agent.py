@@ -25,6 +25,7 @@ from antiphon.runtime.policies.book import PolicyBook
 from antiphon.runtime.settings import Settings
 from antiphon.runtime.system import System
 from antiphon.runtime.telemetry.codec import encode
+from antiphon.runtime.telemetry.hashing import ContentHash
 from antiphon.runtime.tool import tool
 from antiphon.runtime.virtual_time import VirtualLoop, run_virtual
 from antiphon.schemas import subjects
@@ -301,7 +302,7 @@ async def watched(traced: "type[Traced]", monkeypatch: pytest.MonkeyPatch, book:
     await directory.register(Agent("planner", tools=[look]).card())
     said = Unsteady(bus.streams, "default")
     shelf = await book.open(bus, directory, SystemClock(), "default")
-    watcher = Watcher(said, shelf, allowed=Level.ON)
+    watcher = Watcher(said, shelf, allowed=Level.ON, content_hash=ContentHash("k"))
     for number in range(1, 9):
         trace = traced(number)
         root = trace.ask(None, "planner.plan", 0, 800)

@@ -1,13 +1,23 @@
 """What a case gathers becomes a saving: mean, 95th percentile and money, over the runs that it knows."""
 
 import random
+from typing import TYPE_CHECKING
 
 import pytest
 
 from antiphon.agents.logging_agent.cases import Case, Gain
 from antiphon.agents.logging_agent.cohorts import Cohort
+from antiphon.agents.logging_agent.detectors.base import Observed, Saved
+from antiphon.runtime.whatif import edits
 from antiphon.runtime.whatif.cost import Cost
+from antiphon.runtime.whatif.trace import build
 from antiphon.schemas.finding import Finding, Grade, Remedy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from antiphon.agents.logging_agent.window import Window
+    from antiphon.runtime.whatif.testing import Traced
 
 
 def cohort(latencies_s: list[float], usd: float = 0.0) -> Cohort:
@@ -77,3 +87,73 @@ def test_a_cohort_keeps_its_newest_runs() -> None:
     made.add("run64", 2.0, Cost(tokens=0, model_s=0, usd=0))
     assert len(made.recent_s) == 64
     assert "run0" not in made.recent_s and made.recent_s["run64"] == 2.0
+
+
+def without_price(observed: Observed) -> Saved:
+    """What the run alone saves that does not look up the price: 100 ms."""
+    assert observed.run is not None
+    last = observed.run.last[-1]
+    saved = observed.saved_s(edits.remove(observed.run.cautious, [last]), edits.remove(observed.run.program, [last]))
+    assert saved == pytest.approx((0.1, 0.1))
+    assert saved is not None
+    return saved
+
+
+def saving_of(window: "Window", runs: int = 6, *, doubted: bool = False) -> tuple[Case, tuple[float, float]]:
+    """A case of the window's first runs, and point and low end of what it saves a run."""
+    seen = list(window)
+    case = Case(seen[0].cohort, "writer.write")
+    for observed in seen[:runs]:
+        alone = without_price(observed)
+        case.gain(observed.trace.run, Gain(latency_s=alone.doubted() if doubted else alone))
+    return case, latency_of(case)
+
+
+def latency_of(case: Case) -> tuple[float, float]:
+    """Point and low end of the finding's mean saving."""
+    finding = found(case)
+    assert finding is not None and finding.saving is not None and finding.saving.latency_s is not None
+    return finding.saving.latency_s.point, finding.saving.latency_s.low
+
+
+def test_what_others_need_not_wait_for_counts(queued: "Callable[[int], Window]") -> None:
+    """Run k of 6 ends 100 (k + 1) ms earlier when all look up less: 350 ms in the mean, not 100."""
+    _, (point, low) = saving_of(queued(6))
+    assert point == pytest.approx(0.35)
+    assert 0.1 <= low < 0.35
+
+
+def test_doubt_holds_in_the_joint_replay_too(queued: "Callable[[int], Window]") -> None:
+    """Where the edit may not be possible at all the low end is nothing, and the point lies midway."""
+    _, (point, low) = saving_of(queued(6), doubted=True)
+    assert point == pytest.approx(0.175)
+    assert low == pytest.approx(0.0)
+
+
+def test_fewer_than_five_runs_of_the_window_count_one_by_one(queued: "Callable[[int], Window]") -> None:
+    """Too few to speak of how runs of this kind meet."""
+    _, (point, _) = saving_of(queued(6), runs=4)
+    assert point == pytest.approx(0.1)
+
+
+def test_another_trace_of_the_same_run_is_left_as_it_was(
+    queued: "Callable[[int], Window]", traced: "type[Traced]"
+) -> None:
+    """A run that went on in a second trace: its edit is for the first."""
+    window = queued(6)
+    more = traced(77, at_ms=60_000, run="run0")
+    more.ask(None, "writer.write", 0, 10, node="n0")
+    trace = build([(span, more.nodes[span.span_id]) for span in more.spans])
+    assert trace is not None
+    window.add(Observed(trace, next(iter(window)).cohort))
+    _, (point, _) = saving_of(window)
+    assert point == pytest.approx(0.35)
+
+
+def test_what_is_forgotten_no_longer_counts(queued: "Callable[[int], Window]") -> None:
+    """The savings of another remedy are not taken for those of the one before."""
+    case, _ = saving_of(queued(6))
+    case.forget()
+    for number in range(5):
+        case.gain(f"run{number}", Gain(latency_s=(0.2, 0.2)))
+    assert latency_of(case)[0] == pytest.approx(0.2)

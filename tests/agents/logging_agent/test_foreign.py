@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from antiphon.agents.logging_agent.core import LoggingCore
+from antiphon.runtime.telemetry.hashing import ContentHash
 from antiphon.runtime.telemetry.otlp_json import spans_of
 from antiphon.runtime.whatif.testing import MS, T0_NS
+from antiphon.runtime.whatif.trace import Trace
 from antiphon.schemas.finding import Finding, FindingState
 from antiphon.schemas.telemetry import SpanRecord, TelemetryBatch
 
@@ -19,6 +21,8 @@ DATA = Path(__file__).parents[2] / "data" / "foreign"
 PROGRAMS = ("langgraph", "pydantic_ai", "openai_agents")
 LONG = "".join(f"Rule {number}: prefer the train where it takes less than {number} hours. " for number in range(90))
 TOKENS = {"gen_ai.usage.input_tokens": 2_000, "gen_ai.usage.cache_read.input_tokens": 0}
+
+KEY = "3"  # which of eight prompts goes to which of two servers hangs on their hashes; with this one half go to each
 
 Plant = Callable[[list[SpanRecord], int], list[SpanRecord]]
 
@@ -52,7 +56,7 @@ def copy_of(spans: list[SpanRecord], number: int, at_ns: int) -> list[SpanRecord
 
 def found_in(spans: list[SpanRecord], plant: Plant | None, *, runs: int = 28, every_ms: int = 10_000) -> list[Finding]:
     """Open findings of all detectors over so many runs."""
-    core = LoggingCore(rng=random.Random(1))
+    core = LoggingCore(rng=random.Random(1), content_hash=ContentHash(KEY))
     last: dict[str, Finding] = {}
     for number in range(runs):
         made = copy_of(spans, number, T0_NS + number * every_ms * MS)
@@ -157,7 +161,7 @@ def straggler(made: list[SpanRecord], number: int) -> list[SpanRecord]:
             root,
             i,
             1,
-            2_000 if i == 2 and number % 6 == 0 else 100,
+            2_000 if i == 2 and number % 5 == 4 else 100,
             gen_ai__operation__name="retrieval",
             gen_ai__tool__call__arguments=json.dumps({"city": f"{number}-{i}"}),
         )
@@ -258,3 +262,20 @@ def test_an_undeclared_tool_is_taken_for_one_that_writes() -> None:
 
     assert not tools(found_in(spans, None))
     assert "tool get_weather" in tools(found_in(spans, declared))
+
+
+def hashes_of(content_hash: ContentHash | None = None) -> set[object]:
+    """The content hashes on one program's spans, as a core's detectors see them."""
+    seen: list[Trace] = []
+    core = LoggingCore(rng=random.Random(1), seen=seen.append, content_hash=content_hash)
+    core.feed(TelemetryBatch(node="n1", sequence=1, spans=program("pydantic_ai")), T0_NS)
+    core.tick(T0_NS + 100_000 * MS)
+    return {step.span.attributes.get("antiphon.input.sha256") for trace in seen for step in trace.steps} - {None}
+
+
+def test_contents_are_hashed_with_a_key_that_cannot_be_guessed() -> None:
+    """The deployment's, as its own spans are; without one, another in each core, whatever the seed."""
+    assert len(hashes_of()) >= 5
+    assert hashes_of().isdisjoint(hashes_of())
+    assert hashes_of(ContentHash("ours")) == hashes_of(ContentHash("ours"))
+    assert hashes_of(ContentHash("ours")).isdisjoint(hashes_of(ContentHash("theirs")))

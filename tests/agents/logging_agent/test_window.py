@@ -6,11 +6,15 @@ import pytest
 
 from antiphon.agents.logging_agent.cohorts import Cohorts
 from antiphon.agents.logging_agent.detectors.base import Observed
-from antiphon.agents.logging_agent.window import RUNS, STEPS, SUBJECTS, Suspects, Window, together
+from antiphon.agents.logging_agent.window import RUNS, STEPS, SUBJECTS, Suspects, Window
 from antiphon.runtime.whatif import edits
 from antiphon.runtime.whatif.trace import build
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from antiphon.runtime.whatif.program import Run
+    from antiphon.runtime.whatif.simulator import Program
     from antiphon.runtime.whatif.testing import Traced
 
 
@@ -46,10 +50,10 @@ def test_large_runs_push_out_others(traced: "type[Traced]") -> None:
 def test_a_suspect_is_due_when_a_quarter_more_runs_say_so() -> None:
     """At once, then after each further run, and after eight seen runs only when two are new."""
     suspects: Suspects[str] = Suspects()
-    looks = []
+    window, looks = Window(), []
     for _ in range(12):
-        suspects.note("m")
-        looks.append(suspects.due() == ["m"])
+        suspects.note("m", window)
+        looks.append(suspects.due() == [("m", window)])
     assert looks == [True] * 8 + [False, True, False, True]
     assert suspects.due() == []
 
@@ -58,16 +62,23 @@ def test_suspects_take_turns() -> None:
     """One a tick: the one that waits longest."""
     suspects: Suspects[str] = Suspects()
     for key in ("a", "b", "a"):
-        suspects.note(key)
-    assert [suspects.due(), suspects.due(), suspects.due()] == [["b"], ["a"], []]
+        suspects.note(key, Window())
+    assert [[key for key, _ in suspects.due()] for _ in range(3)] == [["b"], ["a"], []]
+
+
+def test_runs_without_a_window_are_not_suspected() -> None:
+    """There would be nothing to look at."""
+    suspects: Suspects[str] = Suspects()
+    suspects.note("m", None)
+    assert suspects.due() == []
 
 
 def test_suspects_are_bounded() -> None:
     """The one that gave reason longest ago is forgotten."""
     suspects: Suspects[int] = Suspects()
     for key in range(SUBJECTS + 1):
-        suspects.note(key)
-    found = [key for _ in range(SUBJECTS + 1) for key in suspects.due()]
+        suspects.note(key, Window())
+    found = [key for _ in range(SUBJECTS + 1) for key, _ in suspects.due()]
     assert found == list(range(1, SUBJECTS + 1))
 
 
@@ -79,7 +90,7 @@ def test_runs_wait_for_one_another_in_the_joint_replay(traced: "type[Traced]") -
         root = one.ask(None, "writer.write", 0, 100 + wait, node="n0")
         one.ask(root, "critic.review", 0, 100 + wait, capacity=1, wait_ms=wait)
         window.add(seen(one))
-    joint = together(window)
+    joint = window.joint
     assert joint is not None
     wide = [edits.pool(program, {"agent:critic@n1": 2}) for program in (joint.cautious, joint.hopeful)]
     saved = joint.saved_s(joint.placed, *wide)
@@ -95,7 +106,7 @@ def test_a_record_that_the_replay_cannot_reproduce_says_nothing(traced: "type[Tr
     root = one.ask(None, "writer.write", 0, 100)
     one.tool(root, "search", 0, 90)
     window.add(seen(one))
-    joint = together(window)
+    joint = window.joint
     assert joint is not None
     stalls = edits.redep(joint.hopeful, [(0, 0)])
     stuck = edits.dedupe(stalls, [1], 1, 1, 0)  # a task that waits for itself
@@ -104,5 +115,75 @@ def test_a_record_that_the_replay_cannot_reproduce_says_nothing(traced: "type[Tr
 
 def test_an_empty_window_has_no_program() -> None:
     """Nothing to replay is an empty replay, not an error."""
-    joint = together(Window())
+    joint = Window().joint
     assert joint is None or joint.placed == ()
+
+
+def test_runs_are_joined_once_until_another_comes(traced: "type[Traced]", monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks in between gets the same replay, also where there is none because the runs stall."""
+    window = Window()
+    joined: list[int] = []
+
+    def stalls(programs: "Iterable[Program]") -> tuple[None, list[int]]:
+        joined.append(len(list(programs)))
+        return None, []
+
+    monkeypatch.setattr("antiphon.agents.logging_agent.window.join", stalls)
+    for number in range(2):
+        one = traced(number)
+        one.ask(None, "writer.write", 0, 10)
+        window.add(seen(one))
+        assert [window.joint for _ in range(3)] == [None] * 3
+        assert joined == [1, 1, 2, 2][: 2 * (number + 1)]  # hopeful and cautious
+
+
+def edited(window: Window, edit: "Callable[[Run, Program], Program]") -> "dict[str, tuple[Program, Program]]":
+    """The edit made in each run alone, by trace."""
+    found = {}
+    for observed in window:
+        assert observed.run is not None
+        found[observed.trace.id] = edit(observed.run, observed.run.cautious), edit(observed.run, observed.run.program)
+    return found
+
+
+def test_an_edit_of_every_run_frees_slots_for_the_next(queued: "Callable[[int], Window]") -> None:
+    """Each run shorter by one look-up of 100 ms, run k also waits 100 k ms less. Alone each would save 100 ms."""
+    window = queued(6)
+    edits_ = edited(window, lambda run, program: edits.remove(program, [run.last[-1]]))
+    alone = [observed.saved_s(*edits_[observed.trace.id]) for observed in window]
+    assert alone == [pytest.approx((0.1, 0.1))] * 6
+    joint = window.joint
+    assert joint is not None
+    saved = joint.saved_s(joint.placed, *joint.edited(edits_))
+    assert saved is not None
+    assert saved == [pytest.approx((0.1 * (k + 1), 0.1 * (k + 1))) for k in range(6)]
+
+
+def test_runs_without_an_edit_gain_from_that_of_others(queued: "Callable[[int], Window]") -> None:
+    """Only the first run looks up less: it and the two behind it end 100 ms earlier."""
+    window = queued(3)
+    first = next(iter(window)).trace.id
+    edits_ = edited(window, lambda run, program: edits.remove(program, [run.last[-1]]))
+    joint = window.joint
+    assert joint is not None
+    saved = joint.saved_s(joint.placed, *joint.edited({first: edits_[first]}))
+    assert saved is not None
+    assert saved == [pytest.approx((0.1, 0.1))] * 3
+
+
+def test_tasks_that_edits_add_find_their_place(queued: "Callable[[int], Window]") -> None:
+    """A second attempt at the second look-up begins 20 ms after it and takes 30: it ends the look-up after 50 of 100
+    ms in every run, and each waits for those before it."""
+    window = queued(3)
+    edits_ = edited(
+        window,
+        lambda run, program: edits.hedge(program, 20_000_000, {(run.first[-1], run.last[-1]): (30_000_000, None)}),
+    )
+    joint = window.joint
+    assert joint is not None
+    both = joint.edited(edits_)
+    assert [len(program.tasks) - len(joint.hopeful.tasks) for program in both] == [3, 3]
+    assert [task.run for task in both[1].tasks[-3:]] == [0, 1, 2]
+    saved = joint.saved_s(joint.placed, *both)
+    assert saved is not None
+    assert saved == [pytest.approx((0.05 * (k + 1), 0.05 * (k + 1))) for k in range(3)]

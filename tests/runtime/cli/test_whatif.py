@@ -9,10 +9,12 @@ from typer.testing import CliRunner, Result
 from antiphon.runtime.cli.commands import app
 from antiphon.runtime.clock import SystemClock
 from antiphon.runtime.store.sqlite import Received, Store
+from antiphon.runtime.telemetry.otlp_json import spans_of
 from antiphon.runtime.whatif.testing import Traced
 from antiphon.schemas.telemetry import TelemetryBatch
 
 RUNS = 12
+FOREIGN = Path(__file__).parents[2] / "data" / "foreign"
 
 
 def command(*arguments: str) -> Result:
@@ -57,6 +59,17 @@ def test_one_run_is_answered_for_machines() -> None:
     found = json.loads(said.stdout)
     assert found["runs"] == 1
     assert found["rows"][0]["saving"]["point"] == pytest.approx(0.11)
+
+
+def test_a_run_of_another_program_is_answered_by_its_own_names(tmp_path: Path) -> None:
+    """What a framework wrote without knowing of us is in the store as it came."""
+    spans = spans_of(json.loads((FOREIGN / "pydantic_ai.json").read_text()))
+    store = Store.open(tmp_path / "store.db", clock=SystemClock())
+    store.write([Received(batch=TelemetryBatch(node="n1", sequence=2, spans=spans))])
+    store.close()
+    said = command(spans[0].trace_id.hex(), "--remove", "tool:get_weather", "--json")
+    assert said.exit_code == 0, said.stderr
+    assert json.loads(said.stdout)["rows"][0]["saving"]["point"] == pytest.approx(0.1025, rel=0.1)  # twice 51 ms
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,31 @@
 """A store with one small run, and the console over it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
+from antiphon import Agent, Client, Context, Message, System
+from antiphon.agents.logging_agent.agent import logging_agent
 from antiphon.runtime.clock import SystemClock
 from antiphon.runtime.console.app import create_app
 from antiphon.runtime.console.feed import LiveFeed
+from antiphon.runtime.console.office import Office
+from antiphon.runtime.console.otlp_in import Receiver
+from antiphon.runtime.gateways.http.app import Beside, Door
+from antiphon.runtime.listening import listen
+from antiphon.runtime.observatory import feed_of_others
+from antiphon.runtime.settings import Settings
 from antiphon.runtime.store.query import Reader
 from antiphon.runtime.store.sqlite import Received, Store
+from antiphon.runtime.store.writer import StoreWriter
+from antiphon.runtime.testing import memory_cluster
 from antiphon.schemas.node import AgentCard, NodeCard
 from antiphon.schemas.telemetry import LogRecord, SpanEvent, SpanLink, SpanRecord, TelemetryBatch
 
@@ -168,3 +182,77 @@ async def client(anonymous: httpx.AsyncClient) -> httpx.AsyncClient:
     """A program with the token."""
     anonymous.headers["authorization"] = f"Bearer {TOKEN}"
     return anonymous
+
+
+class Note(Message):
+    text: str
+
+
+class Noted(Message):
+    text: str
+
+
+def _workshop() -> System:
+    clerk = Agent("clerk", lease_s=1.0, max_attempts=1)
+
+    @clerk.handles
+    async def note(message: Note, ctx: Context) -> Noted:
+        """Repeat a text, after somebody agreed if it asks for that."""
+        if message.text == "break":
+            raise ValueError("broken")
+        if message.text == "ask":
+            answered = await ctx.approve(Note(text="may I?"))
+            return Noted(text=answered.value.text)
+        return Noted(text=message.text)
+
+    return System("workshop", agents=[clerk, logging_agent])
+
+
+@dataclass
+class Console:
+    """A system on the in-memory bus, its store, and the console over both. ``address`` really listens."""
+
+    client: Client
+    store: Store
+    address: str
+    http: httpx.AsyncClient
+
+    async def act(self, name: str, **wish: Any) -> httpx.Response:
+        return await self.http.post(f"/api/actions/{name}", json=wish)
+
+    async def get(self, path: str, **query: Any) -> Any:
+        answer = await self.http.get(path, params=query)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def until(self, path: str, ready: Callable[[Any], bool]) -> Any:
+        """What is found at ``path`` once it is so: telemetry takes 0.2 s to the store."""
+        async with asyncio.timeout(10):
+            while not ready(found := await self.get(path)):
+                await asyncio.sleep(0.02)
+        return found
+
+
+@pytest.fixture
+async def console(store: Store, reader: Reader, live: LiveFeed, tmp_path: Path) -> AsyncIterator[Console]:
+    async with AsyncExitStack() as stack:
+        cluster = await stack.enter_async_context(
+            memory_cluster(_workshop(), settings=Settings(home=tmp_path, trace=1))
+        )
+        client = cluster.client
+        writing = asyncio.create_task(StoreWriter(store, client.host.bus.streams, SystemClock(), live).run())
+        stack.callback(writing.cancel)
+        office = Office(client, store, reader, TOKEN, capture_content=False)
+        app = create_app(reader, _directory, TOKEN, live, more=office.routes())
+        feed = feed_of_others(client.host)
+        feed.start()
+        stack.push_async_callback(feed.close)
+        receiver = Receiver(feed, client.host.content_hash, capture_content=False)
+        door = Door(client, {"owner": SecretStr(TOKEN)}, (), receiver.routes())
+        app.add_middleware(Beside, door=door.app)
+        listening = await listen(app, "127.0.0.1", 0, name="console")
+        stack.push_async_callback(listening.stop, 3.0)
+        stack.callback(office.close)
+        http = httpx.AsyncClient(base_url=listening.address, headers={"authorization": f"Bearer {TOKEN}"}, timeout=20)
+        await stack.enter_async_context(http)
+        yield Console(client, store, listening.address.rstrip("/"), http)

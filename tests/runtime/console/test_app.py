@@ -1,7 +1,5 @@
 import asyncio
-import re
 from collections.abc import Callable
-from importlib.resources import files
 from typing import Any
 
 import httpx
@@ -60,17 +58,6 @@ async def test_hostile_strings_stay_strings(make: Any, put: Callable[..., None],
     assert answer.headers["content-type"] == "application/json"
     assert answer.json()["status_message"] == make.hostile
     assert answer.json()["events"][0]["attributes"]["exception.message"] == make.hostile
-
-
-def test_the_page_never_assigns_markup() -> None:
-    """The script makes text nodes; the page has no inline script or style, and nothing from elsewhere."""
-    static = files("antiphon.runtime.console") / "static"
-    script = (static / "app.js").read_text()
-    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function", script)
-    page = (static / "index.html").read_text()
-    assert not re.search(r"<script(?![^>]*src=)|\sstyle=|\son\w+=|<style", page)
-    for name in ("app.js", "index.html", "style.css"):
-        assert not re.search(r"(?:https?:)?//[a-z0-9.-]+\.[a-z]{2,}", (static / name).read_text())
 
 
 async def test_large_numbers_survive_javascript(make: Any, put: Callable[..., None], client: httpx.AsyncClient) -> None:

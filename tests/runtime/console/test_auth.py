@@ -4,7 +4,7 @@ import pytest
 TOKEN = "0123456789abcdef"
 
 
-@pytest.mark.parametrize("path", ["/", "/api/runs", "/api/events", "/app.js", "/nowhere"])
+@pytest.mark.parametrize("path", ["/", "/api/runs", "/api/events", "/icon.svg", "/nowhere"])
 async def test_nothing_is_shown_without_the_token(anonymous: httpx.AsyncClient, path: str) -> None:
     """Every path but the health check refuses, and says what to do."""
     answer = await anonymous.get(path)

@@ -27,12 +27,12 @@ def test_other_levels_have_one_arm(id: str, run: str, unix_ms: int, share: float
 
 @given(id=IDS, share=st.floats(0, 1), arms=st.sampled_from(Arms), seed=st.integers(0, 2**32))
 def test_the_share_is_met(id: str, share: float, arms: Arms, seed: int) -> None:
-    """Of runs or of slices, within five standard deviations of a binomial share."""
+    """Of runs or of slices, within five standard deviations of a binomial share, and a few for shares near none."""
     policy = canary(id, share, arms)
     treated = sum(
         arm_of(policy, f"run-{seed + index}", (seed + index) * 10_000) is Arm.TREATED for index in range(MANY)
     )
-    assert abs(treated - share * MANY) <= 5 * (share * (1 - share) * MANY) ** 0.5 + 1e-6
+    assert abs(treated - share * MANY) <= 5 * (share * (1 - share) * MANY) ** 0.5 + 5  # of an expected 0.01 one is a hundred deviations
 
 
 @given(id=IDS, run=st.text(), times=st.lists(TIMES, min_size=2, max_size=5), share=st.floats(0, 1))

@@ -65,6 +65,8 @@ async def test_only_declared_tools_and_repeatable_model_calls() -> None:
     assert said == ("small says hello",) * 5
     assert (desk.runs["pair"], desk.runs["small"]) == (2, 4)
     assert desk.attribute("model", names.GENAI_REQUEST_MODEL) == [MODEL] * 5  # the one from the cache too
+    for spent in (names.GENAI_INPUT_TOKENS, names.GENAI_OUTPUT_TOKENS):
+        assert len(desk.attribute("model", spent)) == 4  # by the one from the cache nothing was spent
 
 
 @virtual_time()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from antiphon.runtime.bus.memory import MemoryBus
-from antiphon.runtime.bus.topology import FINDINGS, TELEMETRY
+from antiphon.runtime.bus.topology import EVENTS, FINDINGS, TELEMETRY
 from antiphon.runtime.clock import SystemClock
 from antiphon.runtime.store import writer as subject
 from antiphon.runtime.store.query import Reader, RunFilter
@@ -54,7 +54,7 @@ class Heard:
 @pytest.fixture
 async def bus() -> AsyncIterator[MemoryBus]:
     bus = MemoryBus()
-    for stream in (TELEMETRY, FINDINGS):
+    for stream in (TELEMETRY, FINDINGS, EVENTS):
         await bus.streams.ensure(stream)
     yield bus
     await bus.close()

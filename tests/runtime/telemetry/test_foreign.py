@@ -273,7 +273,7 @@ def test_the_server_of_a_model_is_its_pool() -> None:
 @pytest.mark.parametrize(
     "given",
     [
-        {attr.NODE: "n", **CHAT},
+        {attr.HANDLER: "run", **CHAT},
         {attr.OPERATION: "model", **CHAT},
         {"http.request.method": "GET"},
         {"openinference.span.kind": "EVALUATOR"},
@@ -284,6 +284,12 @@ def test_ours_and_others_are_left_alone(given: dict[str, Any]) -> None:
     """The same object comes back."""
     one = span(given)
     assert mapped(one, HASH) is one
+
+
+def test_the_node_alone_makes_no_span_ours() -> None:
+    """The store writes it on whatever it gives back."""
+    found = mapped(span({attr.NODE: "n", **CHAT}), HASH).attributes
+    assert (found[attr.NODE], found[attr.OPERATION]) == ("n", "model")
 
 
 VALUES = st.recursive(

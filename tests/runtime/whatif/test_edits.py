@@ -200,6 +200,12 @@ def test_shift_starts_the_consumer_within_the_producer(at: int, consumed: int, d
     assert found[1:5] == [101, consumed, done, 102]
 
 
+def test_what_follows_a_shifted_consumer_waits_for_its_last_part() -> None:
+    """So long after the producer's end, where the consumer was there before."""
+    assert ends(edits.shift(STREAM, [(2, 2)], (1, 1), 20, 5))[1:4] == [101, 33, 106]
+    assert ends(edits.shift(STREAM, [(2, 2)], (1, 1), 95, 5))[1:4] == [101, 108, 111]
+
+
 def test_shift_serves_several_consumers_of_a_handler() -> None:
     """A handler with calls below it is at its point so long after it began, whatever its calls do."""
     tasks = (

@@ -102,3 +102,15 @@ def test_a_full_pool_is_not_taken_for_a_larger_one(traced: "type[Traced]") -> No
     trace.model(root, 200, 300, antiphon__pool__id="q")
     _, active = program.capacities(_closed(trace).steps)
     assert (active["p"], active["q"]) == (1, 2)
+
+
+def test_a_call_that_another_result_answered_takes_no_slot(traced: "type[Traced]") -> None:
+    """It waits beside the call whose reply it gets, at a model that serves one at a time."""
+    trace = traced(1)
+    root = trace.ask(None, "a.b", 0, 500)
+    trace.model(root, 0, 400)
+    trace.model(root, 100, 400, antiphon__answered_by="p3")
+    run = compile_run(_closed(trace))
+    assert run is not None
+    assert run.cautious.pools["model m"] == 1
+    assert [task.pool for task in run.cautious.tasks].count("model m") == 1

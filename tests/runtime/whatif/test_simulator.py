@@ -122,10 +122,18 @@ def test_a_task_that_waits_only_beside_is_not_begun_early() -> None:
 
 
 def test_a_pool_may_serve_who_had_least_of_it() -> None:
-    """Run 0 queues three tasks, run 1 one after them: it comes second, when run 0 has had 10 and it nothing."""
-    tasks = (*(Task(service_ns=10, pool="p") for _ in range(3)), Task(ready_ns=1, service_ns=10, pool="p", run=1))
-    assert ends(Program(tasks=tasks, pools={"p": 1})) == [10, 20, 30, 40]
-    assert ends(Program(tasks=tasks, pools={"p": 1}, least_attained=frozenset({"p"}))) == [10, 30, 40, 20]
+    """Run 0 has had 1 s when it asks for two more tasks; run 1, which asks later, is served before the second. With
+    half as long tasks both runs have the same number."""
+
+    def ended(takes_ns: int) -> list[int]:
+        first = Task(service_ns=2 * takes_ns, pool="p")
+        more = tuple(Task(after=(0,), service_ns=takes_ns, pool="p") for _ in range(2))
+        other = Task(ready_ns=2 * takes_ns + 1, service_ns=takes_ns, pool="p", run=1)
+        program = Program(tasks=(first, *more, other), pools={"p": 1}, least_attained=frozenset({"p"}))
+        return [end // takes_ns for end in ends(program)]
+
+    assert ended(500_000_000) == [2, 3, 5, 4]
+    assert ended(200_000_000) == [2, 3, 4, 5]
 
 
 @given(

@@ -125,6 +125,7 @@ def test_calls_are_read_from_spans(traced: "type[Traced]") -> None:
     assert fit_all(built.steps) == {}
 
 
+@pytest.mark.slow
 def test_measured_accelerators_follow_the_law() -> None:
     """Llama-2-70B and BLOOM-176B on A100 and H100: held-out calls within 6 %, by median within 2 %."""
     if not SPLITWISE.exists():

@@ -98,6 +98,39 @@ def test_189_equal_results_make_it_a_recommendation(traced: "type[Traced]", look
     assert "189 of 189 compared results were equal (at least 98.0% of all, 95 %)" in finding.remedy.text
 
 
+def test_a_policy_that_a_person_set_compares_as_well(traced: "type[Traced]", look: "Look") -> None:
+    """It names no finding: the agent and the model that was asked beside say what was compared."""
+    made = runs(traced)
+    before = look(made).one("p12")
+    more = shadows(traced, before, 189)
+    facts = {"antiphon.agent": "router", "gen_ai.request.model": "small"}
+    for trace in more:
+        del trace.spans[0].attributes["antiphon.finding.id"]
+        trace.spans[0].attributes.update(facts)
+    finding = look([*made, *more, *runs(traced, count=2, first=20_000)]).one("p12")
+    assert (finding.state, finding.grade, finding.support) == (FindingState.OPEN, Grade.B, 189)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"antiphon.agent": "writer", "gen_ai.request.model": "small"},
+        {"antiphon.agent": "router", "gen_ai.request.model": "tiny"},
+        {"antiphon.agent": "router", "gen_ai.request.model": "small", "antiphon.operation": "model"},
+    ],
+    ids=["another agent", "another model", "a cache in the shadow"],
+)
+def test_a_person_s_other_comparisons_do_not_count(traced: "type[Traced]", look: "Look", other: dict[str, Any]) -> None:
+    """Only what this agent was answered by that model beside."""
+    made = runs(traced)
+    more = shadows(traced, look(made).one("p12"), 200)
+    for trace in more:
+        del trace.spans[0].attributes["antiphon.finding.id"]
+        trace.spans[0].attributes.update(other)
+    finding = look([*made, *more, *runs(traced, count=2, first=20_000)]).one("p12")
+    assert (finding.state, finding.grade, finding.support_unit) == (FindingState.OPEN, Grade.C, "calls")
+
+
 @pytest.mark.parametrize("count", [50, 188])
 def test_fewer_comparisons_recommend_nothing_yet(traced: "type[Traced]", look: "Look", count: int) -> None:
     """All equal, but not enough: a candidate that goes on comparing."""

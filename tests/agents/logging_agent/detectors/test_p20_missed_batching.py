@@ -6,18 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from antiphon.agents.logging_agent.cohorts import Cohorts
-from antiphon.agents.logging_agent.detectors.base import Observed
 from antiphon.agents.logging_agent.detectors.p20_missed_batching import MissedBatching
-from antiphon.agents.logging_agent.window import RUNS
 from antiphon.runtime.whatif import facts
-from antiphon.runtime.whatif.trace import build
 from antiphon.schemas.finding import FindingState, Grade
 from antiphon.schemas.policy import Batch, Proposal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.agents.logging_agent.conftest import Look
 
+    from antiphon.agents.logging_agent.detectors.base import Observed
     from antiphon.runtime.whatif.testing import Traced
 
 
@@ -156,17 +155,6 @@ def test_calls_in_a_row_are_no_batch(traced: "type[Traced]", look: "Look") -> No
     assert look(found).of("p20") == []
 
 
-def test_its_memory_is_bounded(traced: "type[Traced]") -> None:
-    """However many runs pass, the window holds the newest."""
-    detector, cohorts = MissedBatching(random.Random(0)), Cohorts()
-    for number in range(40):
-        for run in burst(traced, number):
-            trace = build([(span, "n0") for span in run.spans])
-            assert trace is not None
-            detector.trace(Observed(trace, cohorts.see(trace)))
-    assert len(list(detector._window)) == RUNS
-
-
 def test_foreign_spans_are_left_alone(traced: "type[Traced]", look: "Look") -> None:
     """The same work without our facts on record says nothing."""
     runs = bursts(traced)
@@ -176,9 +164,11 @@ def test_foreign_spans_are_left_alone(traced: "type[Traced]", look: "Look") -> N
 
 
 @pytest.mark.parametrize("wrong", ["x", -1, 2**70, 1e308, True, None, [1]])
-def test_hostile_values_break_nothing(traced: "type[Traced]", wrong: Any) -> None:
+def test_hostile_values_break_nothing(
+    traced: "type[Traced]", observed: "Callable[[Traced], Observed]", wrong: Any
+) -> None:
     """Whatever attributes say, each in turn, the detector goes on."""
-    detector, cohorts, runs = MissedBatching(random.Random(0)), Cohorts(), bursts(traced)
+    detector, runs = MissedBatching(random.Random(0)), bursts(traced)
     names = cycle(sorted({name for run in runs for span in run.spans for name in span.attributes}))
     for run in runs:
         for span in run.spans[::3]:
@@ -186,7 +176,5 @@ def test_hostile_values_break_nothing(traced: "type[Traced]", wrong: Any) -> Non
         for span in run.spans:
             if facts.operation(span) in detector.streams:
                 detector.observe(span, "n0")
-        trace = build([(span, run.nodes[span.span_id]) for span in run.spans])
-        assert trace is not None
-        detector.trace(Observed(trace, cohorts.see(trace)))
+        detector.trace(observed(run))
         detector.findings(0)

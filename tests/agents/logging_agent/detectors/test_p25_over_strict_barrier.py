@@ -123,7 +123,7 @@ def test_one_decision_in_twenty_may_change(traced: "type[Traced]", look: "Look")
     assert "1 would have changed" in finding.remedy.text
     assert finding.quality_risk is QualityRisk.LOW
     # Also the runs count in which that decision was more than one of twenty.
-    assert (finding.support, finding.prevalence) == (20, 1.0)
+    assert (finding.support, finding.prevalence) == (40, 1.0)
 
 
 def test_fewer_than_twenty_votes_say_nothing(traced: "type[Traced]", look: "Look") -> None:

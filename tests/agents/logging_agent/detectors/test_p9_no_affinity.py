@@ -53,7 +53,8 @@ def runs(
         }
         call = trace.model(root, 0, prefill_ms + 200, tokens=1_280, **said)
         if served:
-            server: dict[str, Any] = {"antiphon.pool.id": f"model:m@server{replica(number)}", "antiphon.pool.capacity": 1}
+            pool = f"model:m@server{replica(number)}"
+            server: dict[str, Any] = {"antiphon.pool.id": pool, "antiphon.pool.capacity": 1}
             trace.add(call, "process antiphon.{tenant}.model.{model}", 0, prefill_ms + 200, kind=4, **server)
         found.append(trace)
     return found

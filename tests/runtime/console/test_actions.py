@@ -1,0 +1,134 @@
+"""The console changes things by named actions only, for its own page only, and notes each."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from antiphon.runtime.finding_log import FindingLog
+from antiphon.schemas.finding import Finding, FindingState, Grade, Remedy
+from antiphon.schemas.policy import Cache, Proposal
+
+
+def finding(**more: Any) -> Finding:
+    proposal = Proposal(action=Cache(ttl_s=60), target="ask clerk.note")
+    given = {
+        "id": "F1", "pattern": "P1", "title": "<b>twice</b>", "cohort": "clerk.note", "subject": "clerk",
+        "state": FindingState.OPEN, "grade": Grade.A, "support": 9, "required": 5,
+        "remedy": Remedy(text="cache it", proposal=proposal), "first_seen_unix_ms": 1, "last_seen_unix_ms": 2, **more,
+    }  # fmt: skip
+    return Finding(**given)
+
+
+async def test_a_task_is_submitted_followed_and_scored(console: Any) -> None:
+    """From a form, checked by the handler's schema; its events come; the run is judged."""
+    task = (await console.act("task.submit", agent="clerk", handler="note", message={"text": "hi"})).json()["result"]
+    rows = await console.until("/api/tasks", lambda found: any(each["state"] == "succeeded" for each in found["tasks"]))
+    assert [(each["task"], each["handler"]) for each in rows["tasks"]] == [(task["task"], "clerk.note")]
+    assert (await console.get(f"/api/tasks/{task['task']}"))["value"]["text"] == "hi"
+    events = (await console.http.get(f"/api/tasks/{task['task']}/events")).text
+    assert "event: end" in events and '"text":"hi"' in events
+    assert (await console.act("run.score", run=task["run"], name="good", value=1)).json()["result"] == {"scored": True}
+    wrong = await console.act("task.submit", agent="clerk", handler="note", message={"text": 3})
+    assert wrong.status_code == 422 and "text" in wrong.json()["error"]["message"]
+    assert (await console.act("task.cancel", task=task["task"])).json()["result"] == {"cancelled": False}
+
+
+async def test_an_approval_is_edited_and_answered_once(console: Any) -> None:
+    """The task goes on with what the person made of the proposal."""
+    task = (await console.act("task.submit", agent="clerk", handler="note", message={"text": "ask"})).json()["result"]
+    (open_,) = (await console.until("/api/approvals", lambda found: found["approvals"]))["approvals"]
+    bad = await console.act("approval.answer", id=open_["id"], approved=True, value={"text": 3})
+    assert bad.status_code == 422
+    done = await console.act("approval.answer", id=open_["id"], approved=True, value={"text": "yes"}, by="ada")
+    assert done.json()["result"]["state"] == "approved"
+    ended = await console.until(f"/api/tasks/{task['task']}", lambda found: found["state"] == "succeeded")
+    assert ended["value"]["text"] == "yes"
+    again = await console.act("approval.answer", id=open_["id"], approved=False)
+    assert again.status_code in (404, 409)
+
+
+async def test_dead_letters_are_redriven_and_dropped(console: Any) -> None:
+    """With the reason they died of."""
+    await console.act("task.submit", agent="clerk", handler="note", message={"text": "break"})
+    (letter,) = (await console.until("/api/dead", lambda found: found["letters"]))["letters"]
+    assert letter["agent"] == "clerk" and "broken" in letter["reason"]["message"] and not letter["in_doubt"]
+    sent = await console.act("letter.redrive", number=letter["number"], resolution={"done": True})
+    assert sent.status_code == 422  # it did not die in doubt
+    assert (await console.act("letter.drop", number=letter["number"])).json()["result"] == {"dropped": True}
+    assert (await console.get("/api/dead"))["letters"] == []
+    assert (await console.act("letter.drop", number=letter["number"])).status_code == 404
+
+
+async def test_a_finding_goes_up_and_down_the_ladder(console: Any) -> None:
+    """Through the logging agent, which says what then is true."""
+    await FindingLog(console.client.host.bus.streams, "default").append(finding())
+    applied = await console.act("finding.apply", finding="F1", level="shadow")
+    assert applied.json()["result"]["state"] == "shadow", applied.text
+    (policy,) = (await console.get("/api/policies"))["policies"]
+    assert (policy["level"], policy["finding"]) == ("shadow", "F1")
+    assert (await console.act("finding.rollback", finding="F1")).json()["result"]["state"] == "dismissed"
+    assert (await console.get("/api/policies"))["policies"] == []
+    assert (await console.act("finding.apply", finding="F1", level="suggest")).status_code == 422
+    assert (await console.act("finding.dismiss", finding="nope")).status_code == 422
+    shown = await console.until("/api/findings", lambda found: found["findings"])
+    assert shown["findings"][0]["title"] == "<b>twice</b>"
+
+
+async def test_policies_are_set_and_removed(console: Any) -> None:
+    """As `antiphon policy` does it."""
+    policy = {"id": "p", "proposal": {"action": {"kind": "cache", "ttl_s": 60}, "target": "ask clerk.note"}}
+    assert (await console.act("policy.set", policy=policy)).json()["result"]["since_unix_ms"] > 0
+    assert [each["id"] for each in (await console.get("/api/policies"))["policies"]] == ["p"]
+    assert (await console.act("policy.remove", id="p")).json()["result"] == {"removed": True}
+    assert (await console.act("policy.set", policy={**policy, "proposal": {}})).status_code == 422
+
+
+async def test_every_action_is_in_the_audit_log(console: Any) -> None:
+    """Refused ones too, with why; a form that cannot be read is no action."""
+    await console.act("policy.remove", id="nope", by="ada")
+    await console.act("task.cancel", task="nope")
+    assert (await console.act("task.cancel")).status_code == 422
+    assert (await console.act("everything.delete")).status_code == 404
+    log = (await console.get("/api/audit"))["actions"]
+    assert [(each["action"], each["by"], each["outcome"]) for each in log] == [
+        ("task.cancel", "owner", "failed"),
+        ("policy.remove", "ada", "ok"),
+    ]
+    assert log[0]["arguments"] == {"task": "nope"} and "no trace of a task" in log[0]["message"]
+
+
+async def test_only_our_own_page_may_act(console: Any) -> None:
+    """A cookie is not enough, nor a foreign origin with a token; the page's own token is, and it only acts."""
+    session = await console.get("/api/session")
+    assert "task.cancel" in session["actions"] and session["capture"] is False
+    wish = {"json": {"id": "x"}}
+    port = httpx.URL(console.address).port
+    async with httpx.AsyncClient(base_url=console.address) as browser:
+        await browser.get("/", params={"token": console.http.headers["authorization"].removeprefix("Bearer ")})
+        assert (await browser.get("/api/runs")).status_code == 200
+        assert (await browser.post("/api/actions/policy.remove", **wish)).status_code == 401
+        assert (await browser.post("/api/sql", json={"query": "SELECT 1"})).status_code == 401
+        browser.headers["authorization"] = f"Bearer {session['action_token']}"
+        for origin in (
+            "http://evil.example",
+            "null",
+            f"https://127.0.0.1:{port}",
+            f"http://127.0.0.1:{port}.evil.example",
+        ):
+            refused = await browser.post("/api/actions/policy.remove", **wish, headers={"origin": origin})
+            assert refused.status_code == 403
+        ours = {"origin": f"http://127.0.0.1:{port}"}
+        assert (await browser.post("/api/actions/policy.remove", **wish, headers=ours)).status_code == 200
+        browser.cookies.clear()
+        assert (await browser.get("/api/runs")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b'"x"', b"\xff", b"[" * 100_000, b'{"id": "' + b"x" * 1_000_001 + b'"}']
+)
+async def test_a_body_that_is_none_is_the_callers_error(console: Any, body: bytes) -> None:
+    """A 4xx with a message, and nothing is done."""
+    answer = await console.http.post("/api/actions/policy.remove", content=body)
+    assert answer.status_code in (413, 422) and answer.json()["error"]["message"]
+    assert (await console.get("/api/audit"))["actions"] == []
