@@ -7,7 +7,6 @@ from functools import cached_property
 from antiphon.runtime.errors import Unanswerable
 from antiphon.schemas.identity import Address, derived_id
 from antiphon.schemas.journal import Ended, Entry, EntryKind, JournalBatch
-from antiphon.schemas.task import TaskState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +25,6 @@ class RecordedTask:
     def address(self) -> Address:
         """Who did it."""
         return Address(self.batch.agent, self.batch.handler)
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether it returned."""
-        return self.batch.state == TaskState.SUCCEEDED
 
     @cached_property
     def operations(self) -> Mapping[str, Entry]:

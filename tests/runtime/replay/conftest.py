@@ -1,7 +1,7 @@
 """Runs recorded on a cluster in memory, under virtual time, and read back from its bus."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,15 @@ import pytest
 from antiphon import System
 from antiphon.runtime.bus.memory import MemoryBus
 from antiphon.runtime.bus.memory_server import MemoryServer
+from antiphon.runtime.bus.topology import EVENTS
 from antiphon.runtime.client import Client
 from antiphon.runtime.models.base import ModelInstance
 from antiphon.runtime.replay.record import RecordedRun, children_of, recorded
 from antiphon.runtime.settings import Settings
 from antiphon.runtime.store.archive import journal_on_bus
 from antiphon.runtime.testing import memory_system, run_virtual
+from antiphon.schemas.envelope import MESSAGE_ID
+from antiphon.schemas.identity import derived_id
 from antiphon.schemas.journal import JournalBatch
 
 Record = Callable[..., RecordedRun]
@@ -38,11 +41,13 @@ def record() -> Record:
         *,
         models: Mapping[str, ModelInstance] | None = None,
         meanwhile: Callable[[Client], Any] | None = None,
+        labels: Mapping[str, str] | None = None,
+        events: Sequence[str] = (),
     ) -> RecordedRun:
         async def work() -> RecordedRun:
             server = MemoryServer()
             async with memory_system(system, models=models, server=server) as client:
-                task = await client.submit(handler, message)
+                task = await client.submit(handler, message, labels=labels)
                 if meanwhile is not None:
                     await meanwhile(client)
                 while await task.outcome() is None:  # noqa: ASYNC110  # virtual time: a turn of the loop
@@ -51,6 +56,9 @@ def record() -> Record:
                 bus = MemoryBus(server)
                 found: list[JournalBatch] = []
                 waiting = [task.id]
+                for stored in [each async for each in bus.streams.read(EVENTS.name, ">")] if events else []:
+                    published = stored.headers[MESSAGE_ID]
+                    waiting += [derived_id("event", "default", published, each) for each in events]
                 while waiting:
                     batch = await journal_on_bus(bus, "default", waiting.pop())
                     if batch is not None:

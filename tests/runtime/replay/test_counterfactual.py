@@ -50,6 +50,8 @@ def desk(twice: bool = False) -> tuple[System, Any]:
 
     @writer.handles
     async def write(message: Question, ctx: Context) -> Answer:
+        if "style" in ctx.labels:
+            return Answer(text=f"in {ctx.labels['style']}: {message.text}")
         return Answer(text=await ctx.model.generate(str, f"write {message.text}"))
 
     @editor.handles
@@ -118,6 +120,14 @@ def test_from_an_operation_on_another_model_answers(run: RecordedRun, settings: 
     assert [(each.path, each.source) for each in found.did] == [("4", "live"), ("5", "same request")]
     assert found.replayed.used.calls == 2
     assert done == []
+
+
+def test_a_child_that_is_done_again_has_the_labels_of_its_run(record: Any, settings: Settings) -> None:
+    """As the record has them."""
+    system, edit = desk()
+    run = record(system, edit, Question(), models={"big": said("big")}, labels={"style": "verse"})
+    found = replayed(run, settings, Change(rules=Rules(models={}, offline=True)))
+    assert found.replayed.value == found.recorded.value and b"in verse: about tea" in found.recorded.value
 
 
 def test_an_answer_that_is_not_on_record_is_unknown_offline(run: RecordedRun, settings: Settings) -> None:

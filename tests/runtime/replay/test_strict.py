@@ -248,3 +248,25 @@ def test_a_system_without_the_agent_and_another_version_are_refused(run: Recorde
         replay(System("pricing", [shop([])[0].agents[0]]), settings, run)
     with pytest.raises(VersionMismatch, match="till@1, the system has 2"):
         replay(shop([], version="2")[0], settings, run)
+
+
+def test_a_subscriber_is_replayed_too(record: Any, settings: Settings) -> None:
+    """The task that an event became: it has an input and operations, and no result."""
+    agent = Agent("clerk")
+
+    @agent.on("orders")
+    async def note(message: Order, ctx: Context) -> None:
+        async def one() -> str:
+            return message.item
+
+        await ctx.run("note", one, effect="read")
+
+    @agent.handles
+    async def place(message: Order, ctx: Context) -> Receipt:
+        await ctx.publish("orders", message)
+        return Receipt(text="placed")
+
+    system = System("office", [agent])
+    found = record(system, place, Order(), events=["clerk.note"])
+    assert {str(task.address) for task in found.tasks.values()} == {"clerk.place", "clerk.note"}
+    assert replay(system, settings, found).divergence is None
