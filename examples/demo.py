@@ -7,11 +7,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Any
 
+from processes import console_address, process, wait_ready
 from rich.console import Console
 from rich.panel import Panel
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
@@ -32,7 +33,6 @@ from antiphon.schemas.finding import Finding, FindingState
 ROOT = Path(__file__).resolve().parent.parent
 SYSTEM = ROOT / "examples" / "digest.py"
 NODES = 2
-READY_S = 60.0  # two processes that import and join; a cold disk takes most of it
 WORK_S = 600.0
 RECORD_S = 20.0  # until the last span is in the store and the logging agent has looked at the run
 MAX_CHARACTERS = 30_000  # of one document; the passage that is summarised comes from its beginning
@@ -71,15 +71,13 @@ async def _run(handler: Handler[Any, Any], message: Message, texts: int, setting
         processes = []
         address = await _kept_console(client, settings)
         if address is None:
-            processes.append(await stack.enter_async_context(_process("up", "--port", "0")))
-            address = await _address(processes[0])
+            processes.append(await stack.enter_async_context(process("up", "--port", "0")))
+            address = await console_address(processes[0])
         processes += [
-            await stack.enter_async_context(
-                _process("run", f"{ROOT / 'examples' / 'digest.py'}:system", "--no-console")
-            )
+            await stack.enter_async_context(process("run", f"{ROOT / 'examples' / 'digest.py'}:system", "--no-console"))
             for _ in range(NODES)
         ]
-        await _wait_ready(client, processes)
+        await wait_ready(client, processes)
         ready_s = time.monotonic() - started_s
         out.print(f"two nodes and a console are up after {ready_s:.1f} s; model: {settings.default_model}")
         run, digest = await _digest(client, handler, message, texts)
@@ -153,60 +151,12 @@ async def _record(settings: Settings, run: str) -> tuple[RunRecord, Sequence[Fin
     raise DeadlineExceeded(f"after {RECORD_S:.0f} s the record is not complete: {missing}")
 
 
-@asynccontextmanager
-async def _process(*arguments: str) -> AsyncGenerator[asyncio.subprocess.Process, None]:
-    """An ``antiphon`` command that ends with this process, however this process ends: its input closes."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-P",
-        "-m",
-        "antiphon.runtime.cli.main",
-        *arguments,
-        "--until-eof",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        env={"ANTIPHON_LOG_LEVEL": "warning", **os.environ},
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        try:
-            await asyncio.wait_for(process.wait(), 20)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-
-
 async def _kept_console(client: Client, settings: Settings) -> str | None:
     """The console that an earlier ``--keep`` left up in this home; it goes on gathering support for findings."""
     for card in await client.host.directory.nodes():
         if card.kind == CONSOLE:
             return f"{card.address}?token={console_token(settings.home)}"
     return None
-
-
-async def _address(console: asyncio.subprocess.Process) -> str:
-    assert console.stdout is not None
-    line = (await asyncio.wait_for(console.stdout.readline(), READY_S)).decode()
-    if "http" not in line:
-        raise ConfigurationError("the console did not start; it said why above")
-    return line.partition(": ")[2].strip()
-
-
-async def _wait_ready(client: Client, processes: Sequence[asyncio.subprocess.Process]) -> None:
-    end_s = time.monotonic() + READY_S
-    pids = {process.pid for process in processes}
-    while time.monotonic() < end_s:
-        if any(process.returncode is not None for process in processes):
-            raise ConfigurationError("a process of the demo ended before it was ready; it said why above")
-        alive = {card.pid for card in await client.host.directory.nodes()}
-        if pids <= alive:
-            return
-        await asyncio.sleep(0.1)
-    raise DeadlineExceeded(f"the nodes were not ready within {READY_S:.0f} s")
 
 
 def _arguments() -> argparse.Namespace:
