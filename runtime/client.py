@@ -223,9 +223,7 @@ class Client:
             )
         )
 
-    async def score(
-        self, task: "TaskHandle[Any] | str", name: str, value: float, comment: str = ""
-    ) -> None:
+    async def score(self, task: "TaskHandle[Any] | str", name: str, value: float, comment: str = "") -> None:
         """Say what a task's result is worth: kept in the store, shown by ``antiphon trace``, used by ``compare``.
 
         A later score of the same name replaces it. A task may be scored before it ends, and long after.
@@ -235,10 +233,15 @@ class Client:
             BusError: it was not stored.
         """
         from antiphon.runtime.replay.score import score_of
-        from antiphon.schemas.score import TOPIC
+        from antiphon.schemas import subjects
+        from antiphon.schemas.envelope import Envelope
+        from antiphon.schemas.score import TOPIC, Score
 
-        id = task.id if isinstance(task, TaskHandle) else task
-        await self.publish(TOPIC, score_of(id, name, value, comment, self._host.clock.unix_ns() // 1_000_000))
+        host, id = self._host, task.id if isinstance(task, TaskHandle) else task
+        score = score_of(id, name, value, comment, host.clock.unix_ns() // 1_000_000)
+        # Not through the chain: a judgement is no run of its own.
+        headers = Envelope(type=Score.message_name).headers()
+        await host.bus.streams.append(subjects.event(host.tenant, TOPIC), encode(score), headers, message_id=new_id())
 
     async def schedule(
         self,

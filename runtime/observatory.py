@@ -17,6 +17,8 @@ from antiphon.runtime.client import Client
 from antiphon.runtime.compose import node_name, open_host
 from antiphon.runtime.console.app import create_app
 from antiphon.runtime.console.feed import LiveFeed
+from antiphon.runtime.console.office import Office
+from antiphon.runtime.console.otlp_in import Receiver
 from antiphon.runtime.console.server import serve
 from antiphon.runtime.errors import ConfigurationError, LoadError
 from antiphon.runtime.gateways.http.app import Beside, Door
@@ -28,6 +30,8 @@ from antiphon.runtime.store.query import Reader
 from antiphon.runtime.store.retention import Retention
 from antiphon.runtime.store.sqlite import Store
 from antiphon.runtime.store.writer import StoreWriter
+from antiphon.runtime.telemetry.feed import Feed
+from antiphon.schemas import subjects
 from antiphon.schemas.node import AgentCard, NodeCard
 
 # By dotted path, because runtime never imports agents.
@@ -77,15 +81,33 @@ async def observatory(settings: Settings) -> AsyncGenerator[Observatory, None]:
             return await host.directory.nodes(), await host.directory.agents()
 
         token = console_token(settings.home)
-        app = create_app(reader, directory, token, live, clock=host.clock)
-        door = Door(Client(host), settings.http_tokens or {OWNER: SecretStr(token)}, settings.http_origins)
+        client = Client(host)
+        office = Office(client, store, reader, token, capture_content=settings.capture_content)
+        app = create_app(reader, directory, token, live, clock=host.clock, more=office.routes())
+        received = feed_of_others(host)
+        received.start()
+        stack.push_async_callback(received.close)
+        receiver = Receiver(received, host.content_hash, capture_content=settings.capture_content)
+        tokens = settings.http_tokens or {OWNER: SecretStr(token)}
+        door = Door(client, tokens, settings.http_origins, receiver.routes())
         app.add_middleware(Beside, door=door.app)
         server = await serve(app, settings.console_host, settings.console_port)
         stack.push_async_callback(server.stop)
         stack.callback(door.close)
+        stack.callback(office.close)
         agents = [_load(path) for path in AGENTS]
         await stack.enter_async_context(Node(host, agents, kind=KIND, address=server.address))
         yield Observatory(host, f"{server.address}?token={token}")
+
+
+def feed_of_others(host: Host) -> Feed:
+    """To the bus only: spans that came by OTLP and went out by it again might come back."""
+    subjects_of = [subjects.telemetry(host.tenant, host.node, shard) for shard in range(host.trace_shards)]
+
+    async def publish(batch: bytes, message_id: str, shard: int) -> None:
+        await host.bus.streams.append(subjects_of[shard], batch, message_id=message_id)
+
+    return Feed(node=f"{host.node}-otlp", publish=publish, clock=host.clock, shards=host.trace_shards)
 
 
 def console_token(home: Path) -> str:

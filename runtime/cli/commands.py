@@ -5,8 +5,11 @@ import typer
 from antiphon.runtime.cli import (
     approvals,
     chat,
+    compare,
+    dataset,
     dead,
     doctor,
+    export,
     findings,
     init,
     journal,
@@ -16,14 +19,17 @@ from antiphon.runtime.cli import (
     models,
     observe,
     policy,
+    replay,
     schedules,
     schemas,
     serve,
     sessions,
+    sql,
     status,
     tasks,
     whatif,
 )
+from antiphon.runtime.cli.showing import ShowingGroup
 from antiphon.runtime.version import VERSION
 
 app = typer.Typer(
@@ -34,6 +40,10 @@ app = typer.Typer(
     add_completion=False,
     epilog="Settings: ANTIPHON_* variables or antiphon.toml. Without ANTIPHON_NATS_URL an embedded nats-server runs.",
 )
+
+traces = typer.Typer(cls=ShowingGroup, help=observe.trace.__doc__, no_args_is_help=False)
+traces.command("show")(observe.trace)
+traces.command("export")(export.export)
 
 
 def _version(wanted: bool) -> None:
@@ -62,8 +72,13 @@ app.command("cancel")(tasks.cancel)
 app.command("task")(status.task)
 app.command("journal")(journal.journal)
 app.command("agents")(tasks.agents)
-app.command("trace")(observe.trace)
+app.add_typer(traces, name="trace")
+app.command("sql")(sql.sql)
 app.command("whatif")(whatif.whatif)
+app.command("replay")(replay.replay)
+app.command("diff")(replay.diff)
+app.command("compare")(compare.compare)
+app.command("try-model")(compare.try_model)
 app.command("schemas")(schemas.schemas)
 app.add_typer(findings.app, name="findings")
 app.add_typer(approvals.app, name="approvals")
@@ -71,6 +86,7 @@ app.add_typer(sessions.app, name="session")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(policy.app, name="policy")
 app.add_typer(dead.app, name="dead")
+app.add_typer(dataset.app, name="dataset")
 app.add_typer(models.app, name="models")
 app.add_typer(knowledge.app, name="knowledge")
 app.add_typer(kernels.app, name="kernels")

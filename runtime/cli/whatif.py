@@ -5,7 +5,6 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -15,22 +14,17 @@ from rich.progress import Progress
 
 from antiphon.runtime.cli.common import fail
 from antiphon.runtime.cli.observe import AS_JSON, one_run, open_reader
+from antiphon.runtime.console.cohort import choose, samples, spans_of
 from antiphon.runtime.console.curves import svg
 from antiphon.runtime.console.what_if import answer_view
 from antiphon.runtime.durations import seconds
-from antiphon.runtime.errors import AntiphonError, ConfigurationError, Unanswerable
-from antiphon.runtime.store.query import Cursor, Reader, RunFilter
-from antiphon.runtime.store.runs import Run, RunStatus
-from antiphon.runtime.telemetry import attributes as attr
-from antiphon.runtime.whatif import facts
+from antiphon.runtime.errors import AntiphonError, ConfigurationError
+from antiphon.runtime.store.query import RunFilter
+from antiphon.runtime.store.runs import RunStatus
 from antiphon.runtime.whatif.answer import answer
-from antiphon.runtime.whatif.ensemble import MAX_RUN_SPANS, assemble
-from antiphon.runtime.whatif.question import Question, Verb, parse
-from antiphon.runtime.whatif.trace import Trace, build
-from antiphon.schemas.telemetry import SpanRecord
+from antiphon.runtime.whatif.ensemble import assemble
+from antiphon.runtime.whatif.question import parse
 
-_PAGE = 100
-_SAMPLES = 50  # runs of another model that are read to learn how fast it is
 _SEED = 1
 
 
@@ -67,11 +61,12 @@ def whatif(
             if run:
                 chosen = [one_run(reader, run, wanted)]
             else:
-                chosen = [found.run for found in _choose(reader, wanted, since_ns, limit, left_out)]
+                runs = choose(reader, wanted, since_ns=since_ns, limit=limit, left_out=left_out)
+                chosen = [each.run for each in runs]
             reading = progress.add_task("reading runs", total=len(chosen))
-            ensemble = assemble((_spans(reader, each) for each in progress.track(chosen, task_id=reading)), left_out)
+            ensemble = assemble((spans_of(reader, each) for each in progress.track(chosen, task_id=reading)), left_out)
             progress.add_task("replaying", total=None)
-            found = answer(question, ensemble, _samples(reader, question, chosen), random.Random(_SEED))
+            found = answer(question, ensemble, samples(reader, question, chosen), random.Random(_SEED))
     except AntiphonError as error:
         fail(error, as_json=as_json)
     if plot is not None:
@@ -80,56 +75,6 @@ def whatif(
         typer.echo(json.dumps(dataclasses.asdict(found), default=lambda value: value.model_dump()))
     else:
         Console().print(answer_view(found))
-
-
-def _choose(reader: Reader, wanted: RunFilter, since_ns: int, limit: int, left_out: Counter[str]) -> list[Run]:
-    chosen: list[Run] = []
-    for run in _newest(reader, wanted):
-        if run.start_ns < since_ns or len(chosen) == limit:
-            break
-        ended = run.entry.status not in (RunStatus.QUEUED, RunStatus.RUNNING)
-        if not ended:
-            left_out["still at work"] += 1
-        elif wanted.status is None and run.entry.status is not RunStatus.OK:
-            left_out[f"ended as {run.entry.status.value}"] += 1
-        elif run.spans > MAX_RUN_SPANS:
-            left_out[f"more than {MAX_RUN_SPANS:,} spans"] += 1
-        else:
-            chosen.append(run)
-    if not chosen and not left_out:
-        raise Unanswerable("no run matches: `antiphon trace` lists those there are")
-    return chosen
-
-
-def _newest(reader: Reader, wanted: RunFilter) -> Iterator[Run]:
-    after: Cursor | None = None
-    while True:
-        page = reader.runs(wanted, limit=_PAGE, after=after)
-        yield from page.runs
-        after = page.next
-        if after is None:
-            return
-
-
-def _spans(reader: Reader, run: str) -> list[SpanRecord]:
-    record = reader.run(run, max_spans=MAX_RUN_SPANS + 1, max_logs=0)
-    return [] if record is None else list(record.spans)  # removed by the retention limits since it was listed
-
-
-def _samples(reader: Reader, question: Question, chosen: list[str]) -> list[Trace]:
-    """Other runs that used the models asked for: they tell how fast those are."""
-    found: list[Trace] = []
-    seen = set(chosen)
-    for change in question.changes:
-        if change.verb is not Verb.SWAP:
-            continue
-        for run in reader.runs(RunFilter(model=change.model, obs=True), limit=_SAMPLES).runs:
-            if run.run in seen or run.spans > MAX_RUN_SPANS:
-                continue
-            seen.add(run.run)
-            trace = build([(span, facts.text(span, attr.NODE)) for span in _spans(reader, run.run)])
-            found += [trace] if trace is not None else []
-    return found
 
 
 def _draw(path: Path, picture: str, *, as_json: bool) -> None:

@@ -1,16 +1,16 @@
-"""The JSON API: reads only, every answer a model of ``views``, every mistake of the caller a 4xx."""
+"""Runs, spans, findings and who is alive, as JSON: every answer a model of ``views``, every mistake a 4xx."""
 
 import asyncio
-import binascii
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from antiphon.runtime.clock import Clock
+from antiphon.runtime.console.asking import BadRequest, Nothing, answer, query, span_ids
 from antiphon.runtime.console.feed import LiveFeed
 from antiphon.runtime.console.views import (
     DirectoryView,
@@ -29,16 +29,8 @@ from antiphon.schemas.message import Value
 from antiphon.schemas.node import AgentCard, NodeCard
 
 Directory = Callable[[], Awaitable[tuple[list[NodeCard], list[AgentCard]]]]
-Q = TypeVar("Q", bound=Value)
-
-
-class BadRequest(Exception):
-    """The caller's mistake: status, and what to do."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
+Amount = Annotated[float | None, Field(ge=0, le=1e12)]
+Count = Annotated[int | None, Field(ge=0, lt=2**53)]
 
 
 class RunsQuery(Value):
@@ -50,6 +42,14 @@ class RunsQuery(Value):
     model: str | None = Field(default=None, max_length=256)
     status: RunStatus | None = None
     obs: bool = False
+    text: str | None = Field(default=None, max_length=200)
+    min_ms: Amount = None
+    max_ms: Amount = None
+    min_tokens: Count = None
+    max_tokens: Count = None
+    min_usd: Amount = None
+    max_usd: Amount = None
+    finding: str | None = Field(default=None, max_length=128)
 
 
 class RunQuery(Value):
@@ -69,10 +69,6 @@ class SpendingQuery(Value):
 
     window_s: float = Field(default=3_600, gt=0, le=366 * 24 * 3_600)
     obs: bool = False
-
-
-class Nothing(Value):
-    """No parameters."""
 
 
 class Api:
@@ -100,70 +96,83 @@ class Api:
 
     async def runs(self, request: Request) -> Response:
         """A page of runs."""
-        query = _query(request, RunsQuery)
+        asked = query(request, RunsQuery)
         try:
-            after = None if query.after is None else Cursor.parse(query.after)
+            after = None if asked.after is None else Cursor.parse(asked.after)
         except ValueError as error:
             raise BadRequest(400, str(error)) from None
-        wanted = RunFilter(agent=query.agent, model=query.model, status=query.status, obs=query.obs)
-        return _json(
-            await asyncio.to_thread(lambda: RunsView.of(self._reader.runs(wanted, limit=query.limit, after=after)))
+        wanted = RunFilter(
+            agent=asked.agent,
+            model=asked.model,
+            status=asked.status,
+            obs=asked.obs,
+            text=asked.text,
+            min_s=None if asked.min_ms is None else asked.min_ms / 1000,
+            max_s=None if asked.max_ms is None else asked.max_ms / 1000,
+            min_tokens=asked.min_tokens,
+            max_tokens=asked.max_tokens,
+            min_usd=asked.min_usd,
+            max_usd=asked.max_usd,
+            finding=asked.finding,
+        )
+        return answer(
+            await asyncio.to_thread(lambda: RunsView.of(self._reader.runs(wanted, limit=asked.limit, after=after)))
         )
 
     async def run(self, request: Request) -> Response:
         """One run's rows, logs and spending."""
-        query = _query(request, RunQuery)
+        asked = query(request, RunQuery)
         run = request.path_params["run"]
 
         def load() -> RunDetail | None:
-            record = self._reader.run(run, max_spans=query.spans)
+            record = self._reader.run(run, max_spans=asked.spans)
             return None if record is None else RunDetail.of(record)
 
         found = await asyncio.to_thread(load)
         if found is None:
             raise BadRequest(404, f"no run {run[:80]!r} is stored; it may be older than what is kept")
-        return _json(found)
+        return answer(found)
 
     async def trace(self, request: Request) -> Response:
         """The run that a trace belongs to; evidence of findings names traces."""
-        _query(request, Nothing)
+        query(request, Nothing)
         found = await asyncio.to_thread(self._reader.find, request.path_params["trace"], limit=1)
         if not found:
             raise BadRequest(404, "no such trace is stored; it may be older than what is kept")
-        return _json(TraceView(run=found[0]))
+        return answer(TraceView(run=found[0]))
 
     async def span(self, request: Request) -> Response:
         """One span whole."""
-        _query(request, Nothing)
-        trace_id, span_id = _span_ids(request.path_params["span"])
+        query(request, Nothing)
+        trace_id, span_id = span_ids(request.path_params["span"])
         span = await asyncio.to_thread(self._reader.span, trace_id, span_id)
         if span is None:
             raise BadRequest(404, "no such span is stored")
-        return _json(SpanView.of(span))
+        return answer(SpanView.of(span))
 
     async def findings(self, request: Request) -> Response:
         """What the logging agent says."""
-        query = _query(request, FindingsQuery)
-        return _json(FindingsView(findings=await asyncio.to_thread(lambda: self._reader.findings(limit=query.limit))))
+        asked = query(request, FindingsQuery)
+        return answer(FindingsView(findings=await asyncio.to_thread(lambda: self._reader.findings(limit=asked.limit))))
 
     async def spending(self, request: Request) -> Response:
         """Where time and tokens went."""
-        query = _query(request, SpendingQuery)
-        since_s = self._clock.unix_ns() / 1e9 - query.window_s
-        rows = await asyncio.to_thread(lambda: self._reader.spending(since_s=since_s, obs=query.obs))
-        return _json(SpendingsView(window_s=query.window_s, spending=tuple(map(SpendingView.of, rows))))
+        asked = query(request, SpendingQuery)
+        since_s = self._clock.unix_ns() / 1e9 - asked.window_s
+        rows = await asyncio.to_thread(lambda: self._reader.spending(since_s=since_s, obs=asked.obs))
+        return answer(SpendingsView(window_s=asked.window_s, spending=tuple(map(SpendingView.of, rows))))
 
     async def agents(self, request: Request) -> Response:
         """Who is alive."""
-        _query(request, Nothing)
+        query(request, Nothing)
         async with asyncio.timeout(5):
             nodes, agents = await self._directory()
-        return _json(DirectoryView(nodes=tuple(nodes), agents=tuple(agents)))
+        return answer(DirectoryView(nodes=tuple(nodes), agents=tuple(agents)))
 
     async def health(self, request: Request) -> Response:
         """How complete the record is."""
-        _query(request, Nothing)
-        return _json(HealthView.of(await asyncio.to_thread(self._reader.health)))
+        query(request, Nothing)
+        return answer(HealthView.of(await asyncio.to_thread(self._reader.health)))
 
     async def events(self, request: Request) -> Response:
         """News, from after ``Last-Event-ID`` if it is given."""
@@ -171,27 +180,3 @@ class Api:
         if last and not (last.isascii() and last.isdigit() and len(last) < 20):
             raise BadRequest(400, f"Last-Event-ID {last[:40]!r}: expected the number of an earlier event")
         return StreamingResponse(self._live.read(int(last) if last else None), media_type="text/event-stream")
-
-
-def _query(request: Request, form: type[Q]) -> Q:
-    try:
-        return form.model_validate(dict(request.query_params))
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))[:80]
-        raise BadRequest(400, f"parameter {name!r}: {first['msg']}") from None
-
-
-def _span_ids(text: str) -> tuple[bytes, bytes]:
-    trace, _, span = text.partition(".")
-    try:
-        ids = binascii.unhexlify(trace), binascii.unhexlify(span)
-    except ValueError:
-        ids = b"", b""
-    if (len(ids[0]), len(ids[1])) != (16, 8):
-        raise BadRequest(400, "span: expected TRACE.SPAN, 32 and 16 hexadecimal digits")
-    return ids
-
-
-def _json(value: Value) -> Response:
-    return Response(value.model_dump_json(), media_type="application/json")

@@ -1,45 +1,53 @@
 """The console as one ASGI application."""
 
-from collections.abc import Awaitable, Callable
-from importlib.resources import files
+from collections.abc import Sequence
 
 import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
 
 from antiphon.runtime.clock import Clock, SystemClock
-from antiphon.runtime.console.api import Api, BadRequest, Directory
+from antiphon.runtime.console.api import Api, Directory
+from antiphon.runtime.console.asking import BadRequest
 from antiphon.runtime.console.auth import OPEN, Gate
 from antiphon.runtime.console.feed import LiveFeed
+from antiphon.runtime.console.overview import Overview
+from antiphon.runtime.console.pages import page_routes
+from antiphon.runtime.console.waterfall import Waterfall
 from antiphon.runtime.errors import AntiphonError
 from antiphon.runtime.store.query import Reader
 
 log = structlog.get_logger(__name__)
 
-_PAGES = {
-    "/": ("index.html", "text/html"),
-    "/app.js": ("app.js", "text/javascript"),
-    "/style.css": ("style.css", "text/css"),
-    "/icon.svg": ("icon.svg", "image/svg+xml"),
-}
-
 
 def create_app(
-    reader: Reader, directory: Directory, token: str, live: LiveFeed, *, clock: Clock | None = None
+    reader: Reader,
+    directory: Directory,
+    token: str,
+    live: LiveFeed,
+    *,
+    clock: Clock | None = None,
+    more: Sequence[BaseRoute] = (),
 ) -> Starlette:
-    """Pages and API behind ``token``. ``directory`` says who is alive; ``live`` is fed by the store's writer."""
-    api = Api(reader, directory, live, clock if clock is not None else SystemClock())
-    static = files("antiphon.runtime.console").joinpath("static")
-    pages = [
-        Route(path, _page(static.joinpath(name).read_bytes(), media_type))
-        for path, (name, media_type) in _PAGES.items()
-    ]
+    """Pages and API behind ``token``. ``directory`` says who is alive; ``live`` is fed by the store's writer.
+
+    ``more`` are the routes of an Office: what needs the bus, or writes.
+    """
+    clock = clock if clock is not None else SystemClock()
+    parts = (Api(reader, directory, live, clock), Overview(reader, clock), Waterfall(reader))
     app = Starlette(
-        routes=[Route(OPEN, _healthy), *pages, *api.routes()],
+        routes=[
+            Route(OPEN, _healthy),
+            Route("/api/openapi.json", _openapi),
+            Route("/api/docs", _docs),
+            *page_routes(),
+            *(route for part in parts for route in part.routes()),
+            *more,
+        ],
         middleware=[Middleware(Gate, token=token)],
         exception_handlers={
             BadRequest: _bad_request,
@@ -52,11 +60,16 @@ def create_app(
     return app
 
 
-def _page(content: bytes, media_type: str) -> Callable[[Request], Awaitable[Response]]:
-    async def page(request: Request) -> Response:
-        return Response(content, media_type=media_type)
+async def _openapi(request: Request) -> Response:
+    from antiphon.runtime.console.openapi import document  # makes 40 schemas, for whoever asks
 
-    return page
+    return JSONResponse(document())
+
+
+async def _docs(request: Request) -> Response:
+    from antiphon.runtime.console.openapi import page
+
+    return HTMLResponse(page())
 
 
 async def _healthy(request: Request) -> Response:
@@ -69,7 +82,7 @@ def _error(status: int, kind: str, message: str) -> Response:
 
 def _bad_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, BadRequest)  # Starlette's handlers are typed for any exception
-    return _error(error.status, "BadRequest" if error.status == 400 else "NotFound", error.message)
+    return _error(error.status, error.kind, error.message)
 
 
 def _http_error(request: Request, error: Exception) -> Response:

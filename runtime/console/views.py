@@ -4,6 +4,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any, cast
 
+from antiphon.runtime.console.critical import critical
 from antiphon.runtime.console.tree import Part, Row, Work, rows_of, segments_of
 from antiphon.runtime.store.facts import ERROR
 from antiphon.runtime.store.gaps import NodeHealth
@@ -33,6 +34,7 @@ class RunView(Value):
     input_tokens: int
     cached_tokens: int
     output_tokens: int
+    cost_usd: float
     agents: tuple[str, ...]
     models: tuple[str, ...]
 
@@ -52,6 +54,7 @@ class RunView(Value):
             input_tokens=run.input_tokens,
             cached_tokens=run.cached_tokens,
             output_tokens=run.output_tokens,
+            cost_usd=run.cost_usd,
             agents=run.agents,
             models=run.models,
         )
@@ -98,10 +101,11 @@ class RowView(Value):
     attempt: int
     error: str | None
     links: tuple[str, ...]
+    critical: bool
     segments: tuple[SegmentView, ...]
 
     @classmethod
-    def of(cls, row: Row, run: Run) -> "RowView":
+    def of(cls, row: Row, run: Run, *, critical: bool) -> "RowView":
         """One row, placed in its run."""
         span, facts = row.span, row.facts
         return cls(
@@ -123,6 +127,7 @@ class RowView(Value):
             attempt=facts.attempt,
             error=(span.status_message or "error") if span.status == ERROR else None,
             links=tuple(span_key(link.trace_id, link.span_id) for link in span.links if link.span_id != span.parent_id),
+            critical=critical,
             segments=tuple(
                 SegmentView(
                     part=item.part,
@@ -141,11 +146,18 @@ class LogView(Value):
     level: str
     event: str
     fields: dict[str, Any]
+    span: str | None
 
     @classmethod
     def of(cls, log: LogRecord, start_ns: int) -> "LogView":
         """Placed in its run."""
-        return cls(at_ms=(log.unix_ns - start_ns) / _MS, level=log.level, event=log.event, fields=plain(log.fields))
+        return cls(
+            at_ms=(log.unix_ns - start_ns) / _MS,
+            level=log.level,
+            event=log.event,
+            fields=plain(log.fields),
+            span=span_key(log.trace_id, log.span_id) if log.trace_id and log.span_id else None,
+        )
 
 
 class SpendingView(Value):
@@ -185,9 +197,10 @@ class RunDetail(Value):
     @classmethod
     def of(cls, record: RunRecord) -> "RunDetail":
         """From the store's record."""
+        path = critical(record.spans)
         return cls(
             run=RunView.of(record.run),
-            rows=tuple(RowView.of(row, record.run) for row in rows_of(record.spans)),
+            rows=tuple(RowView.of(row, record.run, critical=row.span.span_id in path) for row in rows_of(record.spans)),
             logs=tuple(LogView.of(log, record.run.start_ns) for log in record.logs),
             spending=tuple(map(SpendingView.of, spending_of(record.spans))),
             truncated=record.truncated,

@@ -10,7 +10,8 @@ from antiphon.runtime.replay.critical import critical_path
 from antiphon.runtime.telemetry import attributes as attr
 from antiphon.runtime.whatif import facts
 from antiphon.runtime.whatif.cost import Cost, cost_of
-from antiphon.runtime.whatif.trace import Step, Trace, build
+from antiphon.runtime.whatif.recorded import trace_of
+from antiphon.runtime.whatif.trace import Step, Trace
 from antiphon.schemas.telemetry import SpanRecord
 
 _SHOWN = 400  # characters of a captured reply
@@ -69,7 +70,7 @@ def difference(left: Sequence[SpanRecord], right: Sequence[SpanRecord]) -> Diffe
 
 
 def _trace(spans: Sequence[SpanRecord]) -> Trace:
-    trace = build([(span, facts.text(span, attr.NODE)) for span in spans])
+    trace = trace_of(spans)
     if trace is None:
         raise Unanswerable("a run without spans cannot be compared: its trace has expired, or nothing was traced")
     return trace

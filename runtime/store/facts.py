@@ -90,8 +90,10 @@ def facts_of(span: SpanRecord) -> Facts:
     obs = get(OBS) is True
     cost_usd = _usd(get(COST_USD))
     if operation not in MODEL_OPERATIONS:
-        if not operation:
-            operation = PROCESS if span.kind == CONSUMER else _operation(span)
+        if span.kind == CONSUMER:  # also of foreign programs, which say invoke_agent
+            operation = PROCESS
+        elif not operation:
+            operation = _operation(span)
         queue_ns = _between(get(QUEUE_ENTER_NS), get(QUEUE_DEQUEUE_NS))
         return Facts(*place, operation, "", _count(get(ATTEMPT)), 0, 0, 0, queue_ns, 0, 0, obs, cost_usd)
     return Facts(

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, TypeVar
 
+import structlog
+from pydantic import ValidationError
+
 from antiphon.runtime.store.facts import MODEL_OPERATIONS, PROCESS, TOOL_OPERATION
 from antiphon.runtime.store.gaps import NodeHealth
 from antiphon.runtime.store.journals import get_journal, journals_of
@@ -20,6 +23,8 @@ from antiphon.schemas.finding import Finding
 from antiphon.schemas.journal import JournalBatch
 from antiphon.schemas.score import Score
 from antiphon.schemas.telemetry import LogRecord, SpanLink, SpanRecord
+
+log = structlog.get_logger()
 
 _NS = 1e9
 _HEX = re.compile(r"[0-9a-f]{1,32}")
@@ -66,6 +71,7 @@ class RunFilter:
     min_usd: float | None = None
     max_usd: float | None = None
     finding: str | None = None  # runs that are evidence of it
+    durable: bool = False  # runs that began with a task, which has the run's id
 
     def conditions(self) -> tuple[list[str], list[object]]:
         """As SQL over ``runs``, with its parameters."""
@@ -88,6 +94,8 @@ class RunFilter:
             if value is not None:
                 where.append("EXISTS (SELECT 1 FROM facets f WHERE f.run = runs.run AND f.kind = ? AND f.value = ?)")
                 values += [kind, value]
+        if self.durable:
+            where.append("entry_key = run")
         if self.text is not None:
             where.append("instr(lower(title), lower(?))")
             values.append(self.text)
@@ -239,7 +247,7 @@ class Reader:
                    saving_s IS NULL, saving_s DESC, last_seen_ms DESC LIMIT ?""",
                 (limit,),
             ).fetchall()
-        return tuple(Finding.model_validate_json(row["body"]) for row in rows)
+        return tuple(finding for row in rows if (finding := _finding(row["body"])) is not None)
 
     def spending(self, *, since_s: float, obs: bool = False) -> list[Spending]:
         """Where time and tokens went since unix second ``since_s``, the most time first; from the roll-ups."""
@@ -324,3 +332,12 @@ def _sum(key: tuple[str, str, str], group: list[sqlite3.Row]) -> Spending:
         p50_s=sketch.quantile(0.5) / _NS,
         p95_s=sketch.quantile(0.95) / _NS,
     )
+
+
+def _finding(body: str) -> Finding | None:
+    """A stored finding; None for one of another version's form, which nobody can read any more."""
+    try:
+        return Finding.model_validate_json(body)
+    except ValidationError:
+        log.warning("finding_unreadable", begins=body[:80])
+        return None

@@ -50,6 +50,19 @@ class Cell:
         self.cached_tokens += facts.cached_tokens
         self.sketch.add(duration)
 
+    def merge(self, other: "Cell") -> None:
+        """Take in what another counted."""
+        self.count += other.count
+        self.errors += other.errors
+        self.sum_ns += other.sum_ns
+        self.queue_ns += other.queue_ns
+        self.prefill_ns += other.prefill_ns
+        self.decode_ns += other.decode_ns
+        self.input_tokens += other.input_tokens
+        self.output_tokens += other.output_tokens
+        self.cached_tokens += other.cached_tokens
+        self.sketch.merge(other.sketch)
+
 
 class Rollups:
     """Cells not written yet."""

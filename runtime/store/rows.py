@@ -9,6 +9,7 @@ from antiphon.runtime.errors import InvalidMessage
 from antiphon.runtime.store.facts import PRODUCER, Facts, label_of
 from antiphon.runtime.store.runs import Entry, Run, RunStatus
 from antiphon.runtime.telemetry import attributes as attr
+from antiphon.runtime.telemetry.foreign_trace import FOREIGN, WORDS_IN, WORDS_OUT
 from antiphon.schemas.telemetry import LogRecord, SpanEvent, SpanLink, SpanRecord, TelemetryBatch
 
 SPAN_COLUMNS = (
@@ -42,13 +43,14 @@ def check_batch(batch: TelemetryBatch) -> None:
             or not (0 <= span.start_ns <= _LARGEST and 0 <= span.end_ns <= _LARGEST)
             or not (0 <= span.kind <= 4 and 0 <= span.status <= 2)
         ):
-            _check_span(span)
+            check_span(span)
     for log in batch.logs:
         if not 0 <= log.unix_ns <= _LARGEST:
             raise InvalidMessage(f"log {log.event[:80]!r} has time {log.unix_ns}; expected unix nanoseconds")
 
 
-def _check_span(span: SpanRecord) -> None:
+def check_span(span: SpanRecord) -> None:
+    """Refuse a span that none can be. Raises InvalidMessage."""
     ids = (len(span.trace_id), len(span.span_id), len(span.parent_id or _AN_ID))
     if ids != _IDS:
         raise InvalidMessage(f"span {span.name[:80]!r} has ids of {ids} bytes; expected 16, 8 and 8 for its parent")
@@ -95,11 +97,18 @@ def span_row(node: str, span: SpanRecord, facts: Facts) -> tuple[object, ...]:
         facts.input_tokens or None,
         facts.output_tokens or None,
         facts.cached_tokens or None,
-        to_json(span.attributes),
+        to_json(_lasting(span.attributes)),
         to_json(span.events) if span.events else None,
         label_of(span, facts) if span.kind == PRODUCER else None,
         facts.queue_ns or None,
     )
+
+
+def _lasting(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Without what foreign spans carry to the logging agent only: hashes of words, some kilobytes each."""
+    if FOREIGN not in attributes:
+        return attributes
+    return {key: value for key, value in attributes.items() if key not in (WORDS_IN, WORDS_OUT)}
 
 
 def span_from(row: sqlite3.Row, links: list[SpanLink]) -> SpanRecord:

@@ -40,6 +40,11 @@ class Sketch:
                 return 2 * math.exp(index * _GAMMA_LOG) / (1 + math.exp(_GAMMA_LOG))
         return 0.0
 
+    def at_most(self, value: float) -> int:
+        """How many were counted that are no larger, within 2 % of ``value``."""
+        last = math.log(value) / _GAMMA_LOG if value > 1 else 0
+        return sum(count for index, count in self.counts.items() if index <= last)
+
     def to_bytes(self) -> bytes:
         """Compact form for the store."""
         return msgspec.msgpack.encode(self.counts)

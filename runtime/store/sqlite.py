@@ -6,12 +6,13 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import structlog
 
 from antiphon.runtime.clock import Clock
 from antiphon.runtime.errors import ConfigurationError
+from antiphon.runtime.store.audit import Outcome, begin, end
 from antiphon.runtime.store.gaps import NodeHealth
 from antiphon.runtime.store.ingest import Ingest
 from antiphon.runtime.store.journals import Finished, put_journals
@@ -24,6 +25,7 @@ from antiphon.runtime.store.runs import Run
 from antiphon.runtime.store.schema import migrate
 from antiphon.runtime.store.scores import put_scores
 from antiphon.runtime.store.sketch import Sketch
+from antiphon.runtime.store.totals import Totals
 from antiphon.schemas.finding import Finding
 from antiphon.schemas.score import Score
 from antiphon.schemas.telemetry import TelemetryBatch
@@ -68,6 +70,7 @@ class Store:
         self._clock = clock
         self._retention = retention
         self._guard = threading.Lock()
+        self.totals = Totals()
         self._rollups = Rollups()
         self._recent = Recent()
         self._closed = False
@@ -149,6 +152,21 @@ class Store:
         with self._transaction() as connection:
             put_scores(connection, scores)
 
+    def begin_act(self, *, action: str, by: str, arguments: dict[str, Any]) -> int:
+        """Note in the audit log what is about to be done; its number there.
+
+        Raises:
+            sqlite3.OperationalError: the disk is full or failing; nothing must be done that nobody can look up.
+        """
+        with self._transaction() as connection:
+            unix_ms = self._clock.unix_ns() // 1_000_000
+            return begin(connection, unix_ms=unix_ms, action=action, by=by, arguments=arguments)
+
+    def end_act(self, act: int, outcome: Outcome, message: str) -> None:
+        """Note how it ended."""
+        with self._transaction() as connection:
+            end(connection, act, outcome, message)
+
     def reject(self, *, subject: str, sequence: int, reason: str, body: bytes) -> None:
         """Keep a body nobody could read; the newest 100 stay, every one is counted in the row ids."""
         with self._transaction() as connection:
@@ -164,6 +182,7 @@ class Store:
         """Add what was counted since the last call to the stored sums. A crash loses what was not flushed."""
         cells = self._rollups.take()
         if cells:
+            self.totals.add(cells)
             with self._transaction() as connection:
                 for key, cell in cells.items():
                     _add_cell(connection, key, cell)

@@ -190,6 +190,13 @@ def place(tmp_path: Path) -> Generator[Place, None, None]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Generator[Place, None, None]:
+    """A home for the tests of one file."""
+    with opened(tmp_path_factory.mktemp("own")) as found:
+        yield found
+
+
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Generator[Place, None, None]:
     """One node and its console, for tests that leave them as they are."""

@@ -9,7 +9,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from antiphon.runtime.client import Client
@@ -25,10 +25,17 @@ from antiphon.runtime.gateways.http.work import Work
 class Door:
     """Agents of the client's tenant over HTTP.
 
-    ``tokens`` by the names of callers; ``origins`` of web pages that may call from a browser.
+    ``tokens`` by the names of callers; ``origins`` of web pages that may call from a browser; ``more`` is served to the
+    same callers.
     """
 
-    def __init__(self, client: Client, tokens: Mapping[str, SecretStr], origins: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        client: Client,
+        tokens: Mapping[str, SecretStr],
+        origins: Sequence[str] = (),
+        more: Sequence[BaseRoute] = (),
+    ) -> None:
         self._closing = asyncio.Event()
         self._described = Described(client.host.directory, client.host.clock)
         work = Work(client, self._described, self._closing)
@@ -37,11 +44,11 @@ class Door:
             CORSMiddleware,
             allow_origins=origins,
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id"],
+            allow_headers=["authorization", "content-type", "content-encoding", "idempotency-key", "last-event-id"],
             expose_headers=["location", "retry-after"],
         )
         self.app = Starlette(
-            routes=[*work.routes(), *completions.routes(), Route("/v1/openapi.json", self._openapi)],
+            routes=[*work.routes(), *completions.routes(), *more, Route("/v1/openapi.json", self._openapi)],
             middleware=[*([cors] if origins else []), Middleware(Callers, tokens=tokens)],
             exception_handlers=failures(refused, status_of, help="; see /v1/openapi.json"),
         )

@@ -217,7 +217,7 @@ class Console:
     address: str
     http: httpx.AsyncClient
 
-    async def act(self, name: str, **wish: Any) -> httpx.Response:
+    async def act(self, name: str, /, **wish: Any) -> httpx.Response:
         return await self.http.post(f"/api/actions/{name}", json=wish)
 
     async def get(self, path: str, **query: Any) -> Any:
@@ -228,8 +228,8 @@ class Console:
     async def until(self, path: str, ready: Callable[[Any], bool]) -> Any:
         """What is found at ``path`` once it is so: telemetry takes 0.2 s to the store."""
         async with asyncio.timeout(10):
-            while not ready(found := await self.get(path)):
-                await asyncio.sleep(0.02)
+            while not ready(found := await self.get(path)):  # noqa: ASYNC110  # the page asks again too
+                await asyncio.sleep(0.02)  # it is on its way through the store
         return found
 
 
