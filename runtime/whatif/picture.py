@@ -38,7 +38,7 @@ def picture(question: Question, ensemble: Ensemble, samples: Sequence[Trace]) ->
     before, played = ensemble.hopeful[1], ensemble.played[0]
     root = played.run.root + played.base
     depths: list[int] = []
-    drawn = []
+    drawn: list[Drawn] = []
     for step in played.trace.steps:
         depths.append(0 if step.parent is None else depths[step.parent] + 1)
         first, last = played.call(step)
