@@ -161,7 +161,9 @@ class Reader:
                 values += traces
             condition = f"WHERE {' AND '.join(where)}" if where else ""
             rows = connection.execute(
-                f"SELECT {RUN_COLUMNS} FROM runs {condition} ORDER BY start_ns DESC, run DESC LIMIT ?",
+                f"""SELECT {RUN_COLUMNS} FROM runs WHERE run IN
+                    (SELECT run FROM runs {condition} ORDER BY start_ns DESC, run DESC LIMIT ?)
+                    ORDER BY start_ns DESC, run DESC""",
                 (*values, limit + 1),
             ).fetchall()
             runs = tuple(_with_facets(connection, row) for row in rows[:limit])

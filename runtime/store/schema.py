@@ -82,6 +82,10 @@ _CONSOLE = (
     "ALTER TABLE spans ADD COLUMN label TEXT",  # of what was sent; other spans' labels are made of other columns
     "ALTER TABLE spans ADD COLUMN queue_ns INTEGER",
     "ALTER TABLE runs ADD COLUMN cost_usd REAL NOT NULL DEFAULT 0",
+    # all that lists are filtered by, so that a filter nothing matches reads no runs
+    "DROP INDEX runs_start",
+    """CREATE INDEX runs_list ON runs
+        (obs, start_ns, run, last_ns, input_tokens, output_tokens, cost_usd, status, entry_key, title)""",
     """CREATE TABLE audit (
         id INTEGER PRIMARY KEY AUTOINCREMENT, unix_ms INTEGER NOT NULL, action TEXT NOT NULL, by TEXT NOT NULL,
         arguments TEXT NOT NULL, outcome TEXT NOT NULL, message TEXT NOT NULL)""",

@@ -1,0 +1,112 @@
+/** One finding: evidence, prediction, what was measured, and the next step of its remedy. */
+
+import { useState, type ReactNode } from "react";
+
+import { StatusBadge } from "../parts/Parts";
+import { link } from "../route";
+import type { Finding } from "../types";
+import { amount, count, percent } from "../words";
+import { bar, quantities, type Quantity } from "./savings";
+
+const SPANS_NAMED = 60; // an address has to stay one
+
+type Perform = (name: string, body: Record<string, unknown>) => Promise<void>;
+
+/** Which steps a state allows: [action, its words, what else the action takes]. */
+function steps({ state, remedy }: Finding): [string, string, Record<string, unknown>][] {
+  const automatic = remedy.proposal !== null;
+  const apply = (level: string): Record<string, unknown> => ({ level });
+  const shadow: [string, string, Record<string, unknown>] = ["finding.apply", "shadow", apply("shadow")];
+  const canary: [string, string, Record<string, unknown>] = ["finding.apply", "canary", apply("canary")];
+  const on: [string, string, Record<string, unknown>] = ["finding.apply", "on", apply("on")];
+  const back: [string, string, Record<string, unknown>] = ["finding.rollback", "roll back", {}];
+  const dismiss: [string, string, Record<string, unknown>] = ["finding.dismiss", "dismiss", { reason: "" }];
+  if (state === "shadow") return [canary, on, back, dismiss];
+  if (state === "canary") return [on, back, dismiss];
+  if (state === "applied" || state === "verified") return [back];
+  if (state === "open" || state === "refuted") return automatic ? [shadow, canary, on, dismiss] : [dismiss];
+  return state === "candidate" ? [dismiss] : [];
+}
+
+export function FindingCard({ finding: f, actions, perform }: {
+  finding: Finding; actions: ReadonlySet<string>; perform: Perform;
+}): ReactNode {
+  const [busy, setBusy] = useState(false);
+  const open = steps(f).filter(([name]) => actions.has(name));
+  const run = (name: string, more: Record<string, unknown>): void => {
+    const sure = f.quality_risk !== "none" && name === "finding.apply" && more.level !== "shadow";
+    if (sure && !confirm(`This remedy may change what runs result in (${f.quality_risk}). Apply it all the same?`)) return;
+    setBusy(true);
+    void perform(name, { finding: f.id, ...more, ...(sure ? { sure } : {}) }).finally(() => setBusy(false));
+  };
+  const predicted = f.state === "candidate" ? [] : quantities(f.saving);
+  const measured = quantities(f.realised?.saving ?? null);
+  const spans = f.evidence_spans.slice(0, SPANS_NAMED).join(",");
+  return (
+    <article className="finding" aria-labelledby={`finding-${f.id}`}>
+      <h2 id={`finding-${f.id}`}><span className="soft">{f.pattern.toUpperCase()}</span> {f.title}</h2>
+      <p>
+        <StatusBadge name={f.state} /> support {count(f.support)} of {count(f.required)} {f.support_unit}
+        <span className="soft">
+          {" "}· about {f.subject} · cohort {f.cohort} · grade {f.grade}
+          {f.prevalence === null ? "" : ` · in ${percent(f.prevalence)} of its runs`}
+          {f.quality_risk === "none" ? "" : ` · results may change: ${f.quality_risk}`}
+        </span>
+      </p>
+      {f.note && <p className="soft">{f.note}</p>}
+      {predicted.length > 0 && <Bars name="would save" all={predicted} />}
+      {measured.length > 0 && f.realised && (
+        <>
+          <Bars name="measured" all={measured} />
+          <p className="soft">
+            in {count(f.realised.runs[0])} runs with and {count(f.realised.runs[1])} without it
+            {f.realised.prediction_error === null ? "" : `; the prediction was off by ${percent(f.realised.prediction_error)}`}
+          </p>
+        </>
+      )}
+      <p>{f.remedy.text}</p>
+      {f.assumptions.length ? <p className="soft">assumes: {f.assumptions.join("; ")}</p> : null}
+      {f.evidence_traces.length ? (
+        <p className="mono">evidence:{" "}
+          {f.evidence_traces.slice(0, 5).map((trace) => (
+            <span key={trace}><a href={link("traces", trace, { evidence: spans })}>{trace.slice(0, 12)}</a> </span>
+          ))}
+        </p>
+      ) : null}
+      {open.length ? (
+        <p className="actions">
+          {open.map(([name, words, more]) => (
+            <button key={words} type="button" disabled={busy} aria-label={`${words}: ${f.title}`} onClick={() => run(name, more)}>
+              {words}
+            </button>
+          ))}
+        </p>
+      ) : null}
+    </article>
+  );
+}
+
+/** Each quantity with its 90 % interval as a bar from nothing. */
+function Bars({ name, all }: { name: string; all: Quantity[] }): ReactNode {
+  return (
+    <dl className="savings">
+      {all.map(({ name: of, unit, estimate }) => {
+        const at = bar(estimate);
+        return (
+          <div key={of}>
+            <dt>{name}, {of}</dt>
+            <dd>
+              <svg viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">
+                <rect className="interval" x={at.low} y="2" width={Math.max(at.high - at.low, 0.5)} height="6" />
+                <rect className="zero" x={Math.min(at.zero, 99.5)} y="0" width="0.5" height="10" />
+                <rect className="point" x={Math.min(at.point, 99)} y="0" width="1" height="10" />
+              </svg>
+              <b>{amount(estimate.point, unit)}</b>{" "}
+              <span className="soft">{amount(estimate.low, unit)} to {amount(estimate.high, unit)}</span>
+            </dd>
+          </div>
+        );
+      })}
+    </dl>
+  );
+}

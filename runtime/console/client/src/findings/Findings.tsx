@@ -1,0 +1,44 @@
+/** What the logging agent found, what it would save, and how far each remedy has come. */
+
+import { useState, type ReactNode } from "react";
+
+import { act, useActions, useData, useThrottled } from "../api";
+import { useNews } from "../feed";
+import { Waiting } from "../parts/Parts";
+import type { Finding } from "../types";
+import { Calibration } from "./Calibration";
+import { FindingCard } from "./FindingCard";
+import { ranked } from "./savings";
+
+export default function Findings(): ReactNode {
+  const answer = useData<{ findings: Finding[] }>("/api/findings");
+  const actions = useActions();
+  const [problem, setProblem] = useState("");
+  const refresh = useThrottled(answer.reload, 700);
+  useNews((kind) => {
+    if (kind === "findings" || kind === "policies" || kind === "reset") refresh();
+  });
+  const perform = async (name: string, body: Record<string, unknown>): Promise<void> => {
+    try {
+      await act(name, body);
+      setProblem("");
+    } catch (error) {
+      setProblem((error as Error).message);
+    }
+    answer.reload();
+  };
+  return (
+    <>
+      <h1>Findings</h1>
+      {problem && <p className="note bad" role="alert">{problem}</p>}
+      {!answer.data ? <Waiting of={answer} /> : answer.data.findings.length ? (
+        ranked(answer.data.findings).map((each) => (
+          <FindingCard key={each.id} finding={each} actions={actions} perform={perform} />
+        ))
+      ) : (
+        <p className="empty">No findings yet. The logging agent speaks after a few runs of the same shape.</p>
+      )}
+      <Calibration />
+    </>
+  );
+}

@@ -1,0 +1,77 @@
+"""The parts of the console that need the bus or the store's writer, put together."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from antiphon.runtime.bus.base import ConsumerState
+from antiphon.runtime.bus.topology import TASKS
+from antiphon.runtime.client import Client
+from antiphon.runtime.console.actions import ACTIONS, Actions
+from antiphon.runtime.console.asking import Nothing, answer, query
+from antiphon.runtime.console.auth import action_token
+from antiphon.runtime.console.metrics import Metrics
+from antiphon.runtime.console.questions import Questions
+from antiphon.runtime.console.work import WorkDesk
+from antiphon.runtime.store.query import Reader
+from antiphon.runtime.store.sqlite import Store
+from antiphon.runtime.version import VERSION
+from antiphon.schemas.message import Value
+
+
+class SessionView(Value):
+    """What a page needs to know. ``action_token`` goes as bearer token with whatever is posted.
+
+    ``capture``: whether prompts and replies are kept. ``actions``: what can be posted to ``/api/actions/``.
+    """
+
+    action_token: str
+    tenant: str
+    version: str
+    capture: bool
+    actions: tuple[str, ...]
+
+
+class Office:
+    """Work, actions, questions and metrics of one tenant."""
+
+    def __init__(self, client: Client, store: Store, reader: Reader, token: str, *, capture_content: bool) -> None:
+        host = client.host
+        self._bus = host.bus
+        self._closing = asyncio.Event()
+        self._session = SessionView(
+            action_token=action_token(token),
+            tenant=host.tenant,
+            version=VERSION,
+            capture=capture_content,
+            actions=tuple(ACTIONS),
+        )
+        self._parts: Sequence[Any] = (
+            WorkDesk(client, reader, self._closing),
+            Actions(client, store, reader),
+            Questions(store.path, reader, host.clock),
+            Metrics(store.totals, reader, store.path, self._queues),
+        )
+
+    def routes(self) -> list[BaseRoute]:
+        """Where everything is found."""
+        found: list[BaseRoute] = [Route("/api/session", self.session)]
+        for part in self._parts:
+            found += part.routes()
+        return found
+
+    async def session(self, request: Request) -> Response:
+        """Where one is, and how to act."""
+        query(request, Nothing)
+        return answer(self._session)
+
+    def close(self) -> None:
+        """End the streams that are open. Idempotent."""
+        self._closing.set()
+
+    async def _queues(self) -> list[ConsumerState]:
+        return await self._bus.inspector.consumers(TASKS.name)

@@ -1,0 +1,168 @@
+"""``POST /v1/traces``: spans of programs that know nothing of us, beside ours, for the logging agent and the store.
+
+https://opentelemetry.io/docs/specs/otlp/#otlphttp. Protobuf and JSON, gzip. Prompts among the attributes are hashed and
+dropped here, unless contents are captured: what is stored is what the settings say.
+"""
+
+import asyncio
+import json
+import zlib
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+import structlog
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from antiphon.runtime.console.asking import BadRequest, read
+from antiphon.runtime.errors import InvalidMessage
+from antiphon.runtime.store.rows import check_span
+from antiphon.runtime.telemetry import otlp_json
+from antiphon.runtime.telemetry.codec import SpanRow
+from antiphon.runtime.telemetry.feed import LIMIT, Feed
+from antiphon.runtime.telemetry.foreign import mapped
+from antiphon.runtime.telemetry.foreign_trace import WORDS_IN, WORDS_OUT
+from antiphon.runtime.telemetry.values import TEXT_BYTES
+from antiphon.schemas.telemetry import SpanRecord
+
+PATH: Final = "/v1/traces"
+BODY_BYTES: Final = 16 * 1024 * 1024  # also when unpacked; the SDK sends 512 spans, which are about 200 kB
+JSON: Final = "application/json"
+PROTOBUF: Final = "application/x-protobuf"
+RETRY_AFTER_S: Final = 1
+WORDS: Final = TEXT_BYTES // 9  # numbers that one attribute can hold
+
+log = structlog.get_logger(__name__)
+
+
+class Receiver:
+    """Takes spans to ``feed``, which carries them to the bus. ``content_hash`` is the deployment's."""
+
+    def __init__(self, feed: Feed, content_hash: Callable[[bytes], str], *, capture_content: bool) -> None:
+        self._feed = feed
+        self._hash = content_hash
+        self._capture = capture_content
+
+    def routes(self) -> list[BaseRoute]:
+        """Where it is found."""
+        return [Route(PATH, self.receive, methods=["POST"])]
+
+    async def receive(self, request: Request) -> Response:
+        """Take what can be taken, and say what could not."""
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind not in (JSON, PROTOBUF):
+            return _refused(JSON, 415, f"content-type {kind[:80]!r}: expected {PROTOBUF} or {JSON}")
+        try:
+            body = await read(request, BODY_BYTES)
+            return await asyncio.to_thread(self.take, kind, _unpacked(body, request.headers.get("content-encoding")))
+        except BadRequest as error:
+            return _refused(kind, error.status, error.message)
+        except InvalidMessage as error:
+            return _refused(kind, 400, error.message)
+
+    def take(self, kind: str, body: bytes) -> Response:
+        """The answer to an unpacked body. Raises InvalidMessage if it is no request at all."""
+        spans, rejected = _from_json(body) if kind == JSON else _from_protobuf(body)
+        waiting = self._feed.stats().waiting
+        if waiting and waiting + len(spans) > LIMIT:
+            return _refused(kind, 429, f"{waiting:,} spans wait for the bus: send these again")
+        for span in spans[:LIMIT]:
+            try:
+                check_span(span)
+            except InvalidMessage:
+                rejected += 1
+            else:
+                self._feed.add_span(_row(self._ours(span)))
+        rejected += max(len(spans) - LIMIT, 0)
+        if rejected:
+            log.warning("otlp_spans_rejected", taken=len(spans), rejected=rejected)
+        return _taken(kind, rejected)
+
+    def _ours(self, span: SpanRecord) -> SpanRecord:
+        found = mapped(span, self._hash)
+        if found is span:
+            return span
+        for key in (WORDS_IN, WORDS_OUT):
+            if len(found.attributes.get(key) or ()) > WORDS:  # cut, it would hide what came from where
+                del found.attributes[key]
+        if self._capture:
+            found.attributes = {**span.attributes, **found.attributes}
+        return found
+
+
+def _unpacked(body: bytes, encoding: str | None) -> bytes:
+    if not encoding or encoding == "identity":
+        return body
+    if encoding != "gzip":
+        raise BadRequest(415, f"content-encoding {encoding[:40]!r}: expected gzip or none")
+    unpacking = zlib.decompressobj(wbits=31)
+    try:
+        found = unpacking.decompress(body, BODY_BYTES + 1)
+    except zlib.error as error:
+        raise BadRequest(400, f"the body is no gzip: {error}") from None
+    if len(found) > BODY_BYTES:
+        raise BadRequest(413, f"the body has more than {BODY_BYTES:,} bytes unpacked: send fewer spans at once")
+    if not unpacking.eof:
+        raise BadRequest(400, "the body is gzip that breaks off")
+    return found
+
+
+def _from_json(body: bytes) -> tuple[list[SpanRecord], int]:
+    try:
+        request = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidMessage(f"no ExportTraceServiceRequest in JSON: {error}") from None
+    if not isinstance(request, dict) or not isinstance(request.get("resourceSpans", []), list):
+        raise InvalidMessage("no ExportTraceServiceRequest in JSON: expected an object with a list resourceSpans")
+    return otlp_json.counted_spans_of(request)
+
+
+def _from_protobuf(body: bytes) -> tuple[list[SpanRecord], int]:
+    from antiphon.runtime.telemetry.otlp_proto import spans_of
+
+    return spans_of(body)
+
+
+def _row(span: SpanRecord) -> SpanRow:
+    return SpanRow(
+        trace_id=span.trace_id,
+        span_id=span.span_id,
+        parent_id=span.parent_id,
+        name=span.name,
+        kind=span.kind,
+        start_ns=span.start_ns,
+        end_ns=span.end_ns,
+        status=span.status,
+        status_message=span.status_message,
+        attributes={key: _flat(value) for key, value in span.attributes.items()},
+        events=span.events or None,
+        links=span.links or None,
+    )
+
+
+def _flat(value: Any) -> Any:
+    """Maps, and lists with something in them, as JSON text: attributes of ours have no structure."""
+    if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(each, dict | list) for each in value)):
+        return msgspec.json.encode(value, enc_hook=str).decode()
+    return value
+
+
+def _taken(kind: str, rejected: int) -> Response:
+    message = "ids or times that no span can have" if rejected else ""
+    if kind == PROTOBUF:
+        from antiphon.runtime.telemetry.otlp_proto import response
+
+        return Response(response(rejected, message), media_type=PROTOBUF)
+    said = {"partialSuccess": {"rejectedSpans": str(rejected), "errorMessage": message}} if rejected else {}
+    return Response(json.dumps(said), media_type=JSON)
+
+
+def _refused(kind: str, status: int, message: str) -> Response:
+    headers = {"retry-after": str(RETRY_AFTER_S)} if status == 429 else None
+    if kind == PROTOBUF:
+        from antiphon.runtime.telemetry.otlp_proto import refusal
+
+        return Response(refusal(message), status, headers, PROTOBUF)
+    return Response(json.dumps({"message": message}), status, headers, JSON)

@@ -1,0 +1,223 @@
+"""What people do with the console, in a real browser, on real and recorded runs."""
+
+import re
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from playwright.sync_api import Page, expect
+
+if TYPE_CHECKING:
+    from tests.acceptance.console.conftest import Look
+
+Open = Callable[..., "Look"]
+
+
+def say(page: Page, text: str) -> None:
+    """One question in Chat, to its answer."""
+    page.get_by_label("agent", exact=True).select_option("teller.tell")
+    page.get_by_label("to teller.tell").fill(text)
+    page.get_by_role("button", name="send").click()
+    expect(page.get_by_text(f"you said: {text}")).to_be_visible()
+
+
+def test_chat_answers_and_leads_to_its_run(look: Open) -> None:
+    """A text goes to an agent, its answer comes, and the run has what happened; Runs had it without a reload."""
+    runs, view = look(), look()
+    expect(runs.go("#/runs").get_by_role("heading", name="Runs")).to_be_visible()
+    before = runs.page.get_by_role("link", name="teller.tell").count()
+    page = view.go("#/chat")
+    say(page, "good morning")
+    expect(runs.page.get_by_role("link", name="teller.tell")).to_have_count(before + 1)
+    page.get_by_role("link", name="run", exact=True).click()
+    for name in ("submit teller.tell", "call echo.again", "ask echo.again", "execute_tool search"):
+        expect(page.get_by_role("treeitem").filter(has_text=name).first).to_be_visible()
+
+
+def test_runs_are_filtered_by_what_is_in_the_address(look: Open) -> None:
+    """A filter changes list and address; more filters go to the server."""
+    page = look().go("#/runs")
+    page.get_by_label("agent", exact=True).fill("critic")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name="planner.plan")).to_have_count(3)
+    expect(page.get_by_role("link", name="boss.go")).to_have_count(0)
+    assert "agent=critic" in page.url
+    page.get_by_role("button", name="more filters").click()
+    page.get_by_label("at least ms").fill("60000")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("No runs here.")).to_be_visible()
+
+
+def test_the_keyboard_alone_leads_from_runs_to_a_span_and_back(look: Open) -> None:
+    """Tab, Enter, arrows, slash, Escape: to a run, through its rows, into details and out again."""
+    page = look().go("#/runs?agent=critic")
+    expect(page.get_by_role("link", name="planner.plan")).to_have_count(3)
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent") == "planner.plan":
+            break
+    page.keyboard.press("Enter")
+    tree = page.get_by_role("tree", name="work of this run")
+    expect(tree).to_be_visible()
+    for _ in range(40):
+        if tree.evaluate("at => at === document.activeElement"):
+            break
+        page.keyboard.press("Tab")
+    chosen = page.locator("[role=treeitem][aria-selected=true]")
+    expect(chosen).to_contain_text("submit planner.plan")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    expect(chosen).to_contain_text("chat m")
+    page.keyboard.press("ArrowLeft")
+    expect(chosen).to_contain_text("call writer.write")
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_role("treeitem").filter(has_text="chat m")).to_have_count(0)
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("/")
+    page.keyboard.type("chat")
+    page.keyboard.press("Enter")
+    expect(chosen).to_contain_text("chat m")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Enter")
+    details = page.get_by_role("complementary", name="Details")
+    expect(details).to_contain_text("It says hello.")
+    expect(details).to_contain_text("100 tokens in, 40 of them cached (40 %); 20 out")
+    expect(details.get_by_role("heading", name="chat m")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(details).to_have_count(0)
+    expect(tree).to_be_focused()
+
+
+def test_a_long_run_is_drawn_a_window_at_a_time(look: Open) -> None:
+    """Twelve thousand spans in half as many rows, a few dozen elements; the last row is one key away, lanes are few."""
+    page = look().go("#/runs/long")
+    rows = page.get_by_role("treeitem")
+    expect(rows.first).to_have_attribute("aria-setsize", "6000", timeout=30_000)
+    assert rows.count() < 60
+    tree = page.get_by_role("tree", name="work of this run")
+    tree.focus()
+    page.keyboard.press("End")
+    expect(page.locator("[aria-selected=true]")).to_have_attribute("aria-posinset", "6000")
+    page.get_by_label("find in this run").fill("worker2")
+    expect(page.get_by_text(re.compile(r"^1,\d{3} found$"))).to_be_visible()
+    page.get_by_role("button", name="by agent").click()
+    expect(rows.filter(has_text="worker2").first).to_contain_text("pieces of work")
+
+
+def test_evidence_of_a_finding_opens_the_run_at_its_spans(look: Open) -> None:
+    """The prediction has an interval; the link marks the rows and selects the first."""
+    page = look().go("#/findings")
+    card = page.get_by_role("article", name=re.compile("wait for one another"))
+    expect(card).to_contain_text("500 ms")
+    expect(card).to_contain_text("300 ms to 750 ms")
+    expect(card.get_by_role("button", name=re.compile("shadow"))).to_have_count(0)
+    card.get_by_role("link").first.click()
+    expect(page.get_by_text("1 row is evidence of a")).to_be_visible()
+    expect(page.locator("[aria-selected=true]")).to_contain_text("writer.write")
+
+
+def test_the_buttons_of_a_finding_reach_the_logging_agent(look: Open) -> None:
+    """A remedy that a policy can carry out has every step; the agent, which never found this one, says so."""
+    view = look()
+    page = view.go("#/findings")
+    card = page.get_by_role("article", name=re.compile("asked twice"))
+    expect(card).to_contain_text("in 20 runs with and 21 without it")
+    for step in ("shadow", "canary", "on"):
+        expect(card.get_by_role("button", name=f"{step}: tool search")).to_be_visible()
+    card.get_by_role("button", name=re.compile("^dismiss")).click()
+    expect(page.get_by_role("alert")).to_contain_text("no finding begins with 'f2'")
+    view.problems.clear()  # the browser logs the refusal
+
+
+def test_a_person_answers_and_a_dead_letter_is_seen(look: Open) -> None:
+    """A form made of a schema submits; the question waits in Live and is answered edited; what died can be redriven."""
+    view = look()
+    page = view.go("#/tasks")
+    page.get_by_text("Submit a task").click()
+    page.get_by_label("handler", exact=True).select_option("shop.refund")
+    page.get_by_label("customer").fill("ada")
+    page.get_by_role("button", name="submit shop.refund").click()
+    expect(page.get_by_text("Submitted:")).to_be_visible()
+    page.get_by_label("handler", exact=True).select_option("shop.fail")
+    page.get_by_role("button", name="submit shop.fail").click()
+
+    page = view.go("#/live")
+    question = page.get_by_role("article", name="shop.refund asks")
+    expect(question).to_contain_text('"customer": "ada"')
+    question.get_by_role("button", name="edit").click()
+    question.get_by_label("proposal").fill('{"customer": "ada", "cents": 7}')
+    question.get_by_role("button", name="approve as edited").click()
+    expect(question).to_have_count(0)
+
+    page = view.go("#/tasks")
+    letters = page.get_by_role("region", name="Dead letters")
+    end = time.monotonic() + 15
+    while not letters.count() and time.monotonic() < end:
+        page.reload()
+        page.wait_for_timeout(300)
+    expect(letters).to_contain_text("the shop is closed")
+    expect(letters.get_by_role("button", name=re.compile("^redrive"))).to_be_visible()
+    expect(page.get_by_role("region", name="Tasks").get_by_text("succeeded").first).to_be_visible()
+
+
+def test_messages_are_filtered_by_subject(look: Open) -> None:
+    """NATS wildcards; a pause keeps the list as it is."""
+    view = look()
+    say(view.go("#/chat"), "once more")
+    page = view.go("#/live?filter=antiphon.*.ask.>")
+    messages = page.get_by_role("region", name="Messages")
+    expect(messages).to_contain_text("antiphon.default.ask.echo.again")
+    assert "antiphon.default.task" not in messages.inner_text()
+    page.get_by_role("button", name="pause").click()
+    expect(page.get_by_role("button", name="go on")).to_be_visible()
+
+
+def test_topology_shows_recorded_edges(look: Open) -> None:
+    """Who asked whom, as a picture and in words; a node leads to its runs."""
+    view = look()
+    say(view.go("#/chat"), "hello there")
+    page = view.go("#/topology")
+    expect(page.get_by_role("row", name=re.compile("teller call echo"))).to_be_visible()
+    page.locator(".react-flow__node").filter(has_text="critic").click()
+    expect(page.get_by_role("link", name="planner.plan")).to_have_count(3)
+
+
+def test_what_if_replays_with_a_slider_moved(look: Open) -> None:
+    """A model twice as fast: before and after, with an interval, and one run step by step."""
+    page = look().go("#/whatif?run=plan-1")
+    slider = page.get_by_role("slider", name=re.compile("^m is"))
+    slider.focus()
+    for _ in range(2):
+        page.keyboard.press("ArrowRight")
+    page.get_by_role("button", name="replay").click()
+    answer = page.get_by_role("region", name="Before and after")
+    expect(answer).to_contain_text("latency, mean")
+    expect(page.get_by_text("One run: grey as recorded, blue as it would be")).to_be_visible()
+
+
+def test_sql_answers_and_cannot_write(look: Open) -> None:
+    """A question, its table, its file, and what is refused."""
+    view = look()
+    page = view.go("#/sql")
+    page.get_by_label("query").fill("SELECT run FROM runs WHERE run LIKE 'plan-%' ORDER BY run")
+    page.get_by_role("button", name="ask").click()
+    expect(page.get_by_role("region", name="Answer")).to_contain_text("plan-3")
+    with page.expect_download() as file:
+        page.get_by_role("button", name="as CSV").click()
+    assert file.value.path().read_text().split() == ["run", "plan-1", "plan-2", "plan-3"]
+    page.get_by_label("query").fill("DELETE FROM runs")
+    page.get_by_role("button", name="ask").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    view.problems.clear()  # the browser logs the refusal
+
+
+def test_two_runs_are_compared(look: Open) -> None:
+    """Chosen in the list, aligned by name and place."""
+    page = look().go("#/runs?agent=critic")
+    boxes = page.get_by_role("checkbox", name=re.compile("^compare"))
+    boxes.nth(0).check()
+    boxes.nth(1).check()
+    page.get_by_role("link", name="Compare the two").click()
+    work = page.get_by_role("region", name="Work of both")
+    expect(work).to_contain_text("model m")
+    expect(page.get_by_role("region", name="Critical paths")).to_contain_text("writer.write")
