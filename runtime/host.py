@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class Host:
     """A node's or client's facilities. ``perform`` is the interceptor chain down to the transport.
 
-    ``apply``, ``trace_shards``, ``result_ttl_s``, ``replay_window_s`` and ``max_body`` (bytes) are those of the settings.
+    ``apply``, ``trace_shards``, ``result_ttl_s``, ``replay_window_s`` and ``max_body`` (bytes) are those of the
+    settings.
     """
 
     node: str

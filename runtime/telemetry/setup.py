@@ -54,8 +54,8 @@ def start_telemetry(
 ) -> Telemetry:
     """Start tracing: batches go to ``publish`` and ``sinks``, and by OTLP where ``environ`` names an endpoint.
 
-    Needs a running event loop. ``shards`` as Feed takes it. ``sample`` is the probability that a new trace is recorded. ``environ`` is the
-    process's own unless given, as OpenTelemetry's standard has it.
+    Needs a running event loop. ``shards`` as Feed takes it. ``sample`` is the probability that a new trace is recorded.
+    ``environ`` is the process's own unless given, as OpenTelemetry's standard has it.
 
     Raises:
         ConfigurationError: an OTEL_ variable that cannot be used.

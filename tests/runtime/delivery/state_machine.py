@@ -252,7 +252,9 @@ class Simulation:
                 await self._keep_house()
         await asyncio.sleep(2.0)  # for what should not happen any more
         # A message that comes again then finds its task ended; over a slow bus that takes a while.
-        while any(self._unfinished()) and loop.time() < give_up_s:
+        for _ in range(int(give_up_s - loop.time())):
+            if not any(self._unfinished()):
+                break
             await asyncio.sleep(1.0)
 
     async def _keep_house(self) -> None:

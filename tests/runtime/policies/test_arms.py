@@ -32,7 +32,7 @@ def test_the_share_is_met(id: str, share: float, arms: Arms, seed: int) -> None:
     treated = sum(
         arm_of(policy, f"run-{seed + index}", (seed + index) * 10_000) is Arm.TREATED for index in range(MANY)
     )
-    assert abs(treated - share * MANY) <= 5 * (share * (1 - share) * MANY) ** 0.5 + 5  # of an expected 0.01 one is a hundred deviations
+    assert abs(treated - share * MANY) <= 5 * (share * (1 - share) * MANY) ** 0.5 + 5
 
 
 @given(id=IDS, run=st.text(), times=st.lists(TIMES, min_size=2, max_size=5), share=st.floats(0, 1))
