@@ -56,4 +56,4 @@ bench: setup     ## run every benchmark in its short form
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script --quick; done
 
 clean:           ## remove what setup made
-	rm -rf $(VENV) build *.egg-info src/*.egg-info .mypy_cache .ruff_cache .pytest_cache $(CLIENT)/node_modules $(dir $(PAGE))
+	rm -rf $(VENV) build *.egg-info src/*.egg-info .mypy_cache .ruff_cache .pytest_cache $(CLIENT)/node_modules

@@ -188,8 +188,12 @@ def _findings() -> list[Finding]:
             evidence_spans=(plan.spans[3].span_id.hex(),), **common,
         ),
         Finding(
-            id="f2", pattern="p3", title=f"tool search is asked twice {HOSTILE}", subject="search",
+            id="f2", pattern="p3", title="tool search is asked the same twice", subject="search",
             state=FindingState.OPEN, support=9, saving=saves(0.2), realised=Realised(saving=saves(0.15), runs=(20, 21)),
             remedy=Remedy(text="Share it.", proposal=Proposal(action=Cache(ttl_s=60), target="tool search")), **common,
+        ),
+        Finding(
+            id="f3", pattern="p9", title=HOSTILE, subject=HOSTILE, state=FindingState.DISMISSED, support=1,
+            remedy=Remedy(text=HOSTILE), note=HOSTILE, **common,
         ),
     ]  # fmt: skip

@@ -120,7 +120,7 @@ def test_the_buttons_of_a_finding_reach_the_logging_agent(look: Open) -> None:
     """A remedy that a policy can carry out has every step; the agent, which never found this one, says so."""
     view = look()
     page = view.go("#/findings")
-    card = page.get_by_role("article", name=re.compile("asked twice"))
+    card = page.get_by_role("article", name=re.compile("the same twice"))
     expect(card).to_contain_text("in 20 runs with and 21 without it")
     for step in ("shadow", "canary", "on"):
         expect(card.get_by_role("button", name=f"{step}: tool search")).to_be_visible()

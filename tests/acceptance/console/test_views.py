@@ -72,7 +72,7 @@ def test_hostile_strings_are_text(look: Callable[..., "Look"]) -> None:
     """Markup in messages, errors, findings and prompts is shown as it stands."""
     view = look()
     page = view.go("#/findings")
-    expect(page.get_by_role("heading", name="tool search is asked twice <img src=x onerror=alert(1)>")).to_be_visible()
+    expect(page.get_by_role("heading", name="P9 <img src=x onerror=alert(1)>")).to_be_visible()
     page = view.go("#/runs/plan-1")
     page.get_by_role("treeitem").filter(has_text="chat m").locator(".name").click()
     expect(page.get_by_text("Sum up <img src=x onerror=alert(1)>")).to_be_visible()

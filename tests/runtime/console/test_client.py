@@ -27,14 +27,26 @@ def _sources() -> Iterator[Path]:
         yield from (CLIENT / folder).rglob("*.ts*")
 
 
-def test_the_sources_pass_their_own_tests() -> None:
-    """Layout of rows, idle gaps, critical path, columns, forms, formatting: pure, and tested where they run."""
+def _node(script: str, *arguments: str) -> None:
     node = shutil.which("node")
     if node is None:
         pytest.skip("needs node, version 20.19 or newer")
-    command = [node, str(CLIENT / "node_modules" / "vitest" / "vitest.mjs"), "run", "--reporter=dot"]
+    command = [node, str(CLIENT / "node_modules" / script), *arguments]
     done = subprocess.run(command, cwd=CLIENT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, f"after `make setup` this should pass:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+
+
+def test_the_sources_pass_their_own_tests() -> None:
+    """Layout of rows, idle gaps, critical path, columns, forms, formatting: pure, and tested where they run."""
+    _node("vitest/vitest.mjs", "run", "--reporter=dot")
+
+
+def test_the_built_files_are_what_the_sources_say(built: dict[str, bytes], tmp_path: Path) -> None:
+    """They are in git, so that `pip install .` needs no node: a build of now gives the same bytes."""
+    _node("vite/bin/vite.js", "build", "--outDir", str(tmp_path), "--emptyOutDir", "--logLevel", "error")
+    again = {item.name: item.read_bytes() for item in tmp_path.iterdir()}
+    assert sorted(again) == sorted(built)
+    assert [name for name in built if built[name] != again[name]] == []
 
 
 def test_no_source_assigns_markup() -> None:

@@ -50,6 +50,10 @@ describe("findings", () => {
     expect(bar({ point: 1, low: -1, high: 3 })).toEqual({ zero: 25, low: 0, point: 50, high: 100 });
     expect(bar({ point: 2, low: 1, high: 4 })).toEqual({ zero: 0, low: 25, point: 50, high: 100 });
   });
+  test("what was predicted and what was measured are drawn on one scale", () => {
+    const measured = { point: 1, low: 0, high: 2 };
+    expect(bar(measured, [measured, { point: 2, low: 1, high: 4 }])).toEqual({ zero: 0, low: 0, point: 25, high: 50 });
+  });
 });
 
 describe("conversation", () => {

@@ -54,10 +54,10 @@ export function FindingCard({ finding: f, actions, perform }: {
         </span>
       </p>
       {f.note && <p className="soft">{f.note}</p>}
-      {predicted.length > 0 && <Bars name="would save" all={predicted} />}
+      {predicted.length > 0 && <Bars name="would save" all={predicted} beside={measured} />}
       {measured.length > 0 && f.realised && (
         <>
-          <Bars name="measured" all={measured} />
+          <Bars name="measured" all={measured} beside={predicted} />
           <p className="soft">
             in {count(f.realised.runs[0])} runs with and {count(f.realised.runs[1])} without it
             {f.realised.prediction_error === null ? "" : `; the prediction was off by ${percent(f.realised.prediction_error)}`}
@@ -86,12 +86,12 @@ export function FindingCard({ finding: f, actions, perform }: {
   );
 }
 
-/** Each quantity with its 90 % interval as a bar from nothing. */
-function Bars({ name, all }: { name: string; all: Quantity[] }): ReactNode {
+/** Each quantity with its 90 % interval as a bar from nothing, on one scale with the same quantity of `beside`. */
+function Bars({ name, all, beside }: { name: string; all: Quantity[]; beside: Quantity[] }): ReactNode {
   return (
     <dl className="savings">
       {all.map(({ name: of, unit, estimate }) => {
-        const at = bar(estimate);
+        const at = bar(estimate, [...all, ...beside].filter((each) => each.name === of).map((each) => each.estimate));
         return (
           <div key={of}>
             <dt>{name}, {of}</dt>

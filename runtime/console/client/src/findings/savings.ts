@@ -36,10 +36,10 @@ export function worth({ saving, realised }: Finding): number {
   return (counted?.latency_s?.point ?? 0) + (counted?.model_s?.point ?? 0) + (counted?.tokens?.point ?? 0) * 1e-6;
 }
 
-/** Where an interval lies on a scale from 0 (or the lowest, if that is a loss) to the highest, in percent. */
-export function bar({ point, low, high }: Estimate): { zero: number; low: number; high: number; point: number } {
-  const from = Math.min(0, low);
-  const width = Math.max(high, 0, point) - from || 1;
+/** Where an interval lies, in percent of a scale that has nothing and all of `beside` on it. */
+export function bar(estimate: Estimate, beside: readonly Estimate[] = [estimate]): { zero: number; low: number; high: number; point: number } {
+  const from = Math.min(0, ...beside.map((each) => each.low));
+  const width = Math.max(0, ...beside.map((each) => Math.max(each.high, each.point))) - from || 1;
   const at = (value: number): number => (100 * (value - from)) / width;
-  return { zero: at(0), low: at(low), high: at(high), point: at(point) };
+  return { zero: at(0), low: at(estimate.low), high: at(estimate.high), point: at(estimate.point) };
 }

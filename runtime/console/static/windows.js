@@ -1,0 +1,1 @@
+var e=[[`900`,`last 15 minutes`],[`3600`,`last hour`],[`86400`,`last day`],[`604800`,`last week`]];export{e as t};
