@@ -13,6 +13,8 @@ from antiphon.runtime.cli.connection import connected
 from antiphon.runtime.cli.observe import open_reader
 from antiphon.runtime.console.terminal import finding_panel, findings_table
 from antiphon.runtime.errors import AntiphonError, ConfigurationError, UnknownAgent, UnknownHandler
+from antiphon.runtime.store.seen import seen_attributes
+from antiphon.runtime.telemetry.needs import NEEDS, missing
 from antiphon.schemas.finding import Finding
 from antiphon.schemas.finding_request import ApplyFinding, DismissFinding
 from antiphon.schemas.message import Message
@@ -48,6 +50,30 @@ def show(id: str = ID, as_json: bool = AS_JSON) -> None:
         said = f"{id!r} is the beginning of {len(found)} findings" if found else f"no finding begins with {id!r}"
         fail(ConfigurationError(f"{said}: `antiphon findings` lists them"), as_json=as_json)
     _print(found[0], as_json=as_json)
+
+
+@app.command("missing")
+def lacking(as_json: bool = AS_JSON) -> None:
+    """Say which patterns cannot be seen, because the newest spans lack the facts for them."""
+    try:
+        with closing(open_reader()) as reader:
+            spans, seen = reader.ask(seen_attributes)
+    except AntiphonError as error:
+        fail(error, as_json=as_json)
+    lacks = missing(seen)
+    if as_json:
+        typer.echo(
+            json.dumps({"spans": spans, "missing": {pattern: list(map(list, n)) for pattern, n in lacks.items()}})
+        )
+        return
+    console = Console()
+    if not spans:
+        console.print("no spans yet: submit a task first")
+        return
+    for pattern, needs in lacks.items():
+        console.print(f"{pattern.upper()} lacks {'; '.join(' or '.join(either) for either in needs)}")
+    able = len(NEEDS) - len(lacks)
+    console.print(f"{able} of {len(NEEDS)} patterns can be seen in the newest {spans:,} spans (docs/evidence.md)")
 
 
 @app.command("apply")

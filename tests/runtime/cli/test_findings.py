@@ -13,10 +13,12 @@ from antiphon.runtime.cli.commands import app
 from antiphon.runtime.client import Client
 from antiphon.runtime.clock import SystemClock
 from antiphon.runtime.store.retention import Retention
-from antiphon.runtime.store.sqlite import Store
+from antiphon.runtime.store.sqlite import Received, Store
+from antiphon.runtime.whatif.testing import Traced
 from antiphon.schemas.finding import Finding, FindingState, Grade, Remedy
 from antiphon.schemas.finding_request import ApplyFinding, DismissFinding
 from antiphon.schemas.policy import Level
+from antiphon.schemas.telemetry import TelemetryBatch
 
 
 def finding(id: str, **changes: Any) -> Finding:
@@ -68,6 +70,22 @@ def test_findings_are_listed_and_shown_by_the_beginning_of_their_id() -> None:
     status, out, _ = invoke("show", "x", "--json")
     assert status == 1
     assert "no finding begins with 'x'" in json.loads(out)["error"]["message"]
+
+
+def test_missing_names_the_patterns_that_cannot_be_seen(home: Path) -> None:
+    """Of a store with spans of one tool without queues or groups; and of one without spans that there are none."""
+    assert "no spans yet" in invoke("missing")[1]
+    trace = Traced(1)
+    trace.tool(trace.ask(None, "a.b", 0, 100, capacity=None), "look", 10, 20, content="x")
+    store = Store.open(home / "store.db", clock=SystemClock())
+    store.write([Received(batch=TelemetryBatch(node="n", sequence=1, spans=trace.spans))])
+    store.close()
+    found = json.loads(invoke("missing", "--json")[1])
+    assert found["spans"] == 3
+    assert found["missing"]["p25"] == [["antiphon.group.needed"]]
+    assert "p4" not in found["missing"]
+    status, out, _ = invoke("missing")
+    assert status == 0 and "P25 lacks antiphon.group.needed" in out
 
 
 def test_suggest_is_no_level_to_apply() -> None:
