@@ -306,6 +306,7 @@ class Agent:
             model=self.model,
             slots=self.slots,
             tools=tuple(ToolCard(name=tool.name, effect=tool.effect, ttl_s=tool.ttl_s) for tool in self.tools.values()),
+            observes=self.observes,
         )
 
     def _address(self, function: Callable[..., Any]) -> Address:

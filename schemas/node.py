@@ -44,6 +44,7 @@ class AgentCard(Message):
     model: str | None = None
     slots: int
     tools: tuple[ToolCard, ...] = ()
+    observes: bool = False  # part of the observability system, and nobody to chat with
 
 
 class NodeCard(Message):

@@ -87,7 +87,7 @@ def chat_models(agents: Sequence[AgentCard]) -> list[str]:
         f"{PREFIX}{agent.name}.{card.name}"
         for agent in agents
         for card in agent.handlers
-        if chat_input(card) is not None
+        if not agent.observes and chat_input(card) is not None
     }
     return sorted(names)
 

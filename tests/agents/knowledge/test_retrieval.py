@@ -45,4 +45,4 @@ async def test_nine_of_ten_questions_find_their_section(knowledge: Knowledge, mo
             found = await client.ask(knowledge.search, Query(text=question["text"], limit=FIRST))
             if not {section_of(passage) for passage in found.passages} & set(question["sections"]):
                 missed.append(question["text"])
-    assert len(missed) <= (1 - SHARE) * len(QUESTIONS), missed
+    assert len(QUESTIONS) - len(missed) >= SHARE * len(QUESTIONS), missed
