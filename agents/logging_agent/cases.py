@@ -64,7 +64,7 @@ class Case:
     subject: str
     support: int = 0
     runs: int = 0
-    since: int = 0  # runs that the cohort had before the first that showed it
+    since: int = 0  # runs of the cohort that do not count: before, nothing could be seen
     of_runs: int | None = None  # where the detector looks at a window: its runs of this cohort
     gains: "OrderedDict[str, Gain]" = field(default_factory=OrderedDict)
     evidence: "OrderedDict[str, tuple[str, ...]]" = field(default_factory=OrderedDict)  # trace -> spans
@@ -106,7 +106,7 @@ class Case:
 
     @property
     def prevalence(self) -> float:
-        """Share of the cohort's runs that show it, since the first that did: before, much cannot be known yet."""
+        """Share of the cohort's runs that show it; of those since the first that did, where it had to be learned."""
         since = self.since if self.since < self.cohort.runs else 0  # the cohort was forgotten, and seen anew
         return min(self.runs / max(self.cohort.runs - since if self.of_runs is None else self.of_runs, 1), 1.0)
 
@@ -244,12 +244,15 @@ class Cases:
         self._known: OrderedDict[tuple[str, str], Case] = OrderedDict()
         self._changed: dict[tuple[str, str], None] = {}
 
-    def touch(self, cohort: Cohort, subject: str) -> Case:
-        """The case of a cohort and subject, marked as changed."""
+    def touch(self, cohort: Cohort, subject: str, *, learning: bool = False) -> Case:
+        """The case of a cohort and subject, marked as changed.
+
+        ``learning``: the detector must learn before it can see; runs before the first that showed it do not count.
+        """
         key = (cohort.key, subject)
         case = self._known.get(key)
         if case is None:
-            case = self._known[key] = Case(cohort, subject, since=max(cohort.runs - 1, 0))
+            case = self._known[key] = Case(cohort, subject, since=max(cohort.runs - 1, 0) if learning else 0)
             if len(self._known) > self._limit:
                 old, _ = self._known.popitem(last=False)
                 self._changed.pop(old, None)

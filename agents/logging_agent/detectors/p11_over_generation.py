@@ -111,7 +111,9 @@ class OverGeneration:
             if kept is not None and kept < written.tokens:
                 found.setdefault(owner.label, []).append((written, kept))
             elif kept is None and self._shown.get((observed.cohort.key, owner.label)) is not None:
-                self._cases.touch(observed.cohort, owner.label).support = 0  # what was said no longer holds
+                self._cases.touch(
+                    observed.cohort, owner.label, learning=True
+                ).support = 0  # what was said no longer holds
         for subject, calls in found.items():
             self._note(observed, subject, calls)
 
@@ -126,7 +128,7 @@ class OverGeneration:
         tokens = sum(written.tokens - kept for written, kept in calls)
         worst = max(calls, key=lambda call: call[0].tokens - call[1])[0]
         site = self._sites.make(worst.site, _Site)
-        case = self._cases.touch(observed.cohort, subject)
+        case = self._cases.touch(observed.cohort, subject, learning=True)
         case.gain(trace.run, gain_of(observed, shorter, tokens))
         case.support = len(site.shares) if case.runs >= REQUIRED_RUNS else 0
         case.witness(trace.id, (written.model.id for written, _ in calls), trace.steps[0].end_ns)

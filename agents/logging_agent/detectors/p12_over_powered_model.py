@@ -158,7 +158,7 @@ class OverPoweredModel:
             model_s=sum(call.service_s - law.service_s(call.uncached, call.output) for _, call in calls),
             usd=_cheaper(calls, self._rivals.usd_per_token(site.smaller)),
         )
-        case = self._cases.touch(observed.cohort, f"{agent}: {model}")
+        case = self._cases.touch(observed.cohort, f"{agent}: {model}", learning=True)
         case.gain(observed.trace.run, gain)
         case.witness(observed.trace.id, (step.id for step in steps), observed.trace.steps[0].end_ns)
 
