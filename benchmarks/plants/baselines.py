@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from antiphon.runtime.replay.critical import critical_path
 from antiphon.runtime.telemetry import attributes as attr
 from antiphon.runtime.whatif import facts
 from antiphon.runtime.whatif.trace import Step, Trace, build
@@ -77,16 +78,5 @@ def _less_the_longest(chain: list[Step]) -> float:
 
 
 def _critical(trace: Trace) -> float:
-    """The time of the label that the critical path spends most in: backwards by the child that ended last."""
-    own: dict[str, int] = defaultdict(int)
-    stack = [(trace.finish, trace.steps[trace.finish].end_ns)]
-    while stack:
-        index, until = stack.pop()
-        step = trace.steps[index]
-        for child in sorted((trace.steps[i] for i in step.children), key=lambda c: -c.end_ns):
-            if child.end_ns <= until and child.end_ns > child.start_ns:
-                own[step.label] += until - child.end_ns
-                stack.append((child.index, child.end_ns))
-                until = child.start_ns
-        own[step.label] += max(until - step.start_ns, 0)
-    return max(own.values(), default=0) / 1e9
+    """The time of the label that the critical path spends most in."""
+    return max(critical_path(trace).values(), default=0) / 1e9

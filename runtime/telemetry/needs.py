@@ -5,9 +5,9 @@ from typing import Final
 
 from antiphon.runtime.telemetry import attributes as attr
 
-Any = tuple[str, ...]  # one of these facts is enough
+Either = tuple[str, ...]  # one of these facts is enough
 
-NEEDS: Final[Mapping[str, tuple[Any, ...]]] = {
+NEEDS: Final[Mapping[str, tuple[Either, ...]]] = {
     "p1": ((attr.OPERATION,), (attr.CAUSES, attr.GROUP_WIDTH)),
     "p2": ((attr.INPUT_HASH,),),
     "p3": ((attr.INPUT_HASH,), (attr.DETERMINISTIC, attr.EFFECT)),
@@ -29,7 +29,7 @@ NEEDS: Final[Mapping[str, tuple[Any, ...]]] = {
 }
 
 
-def missing(seen: Collection[str]) -> dict[str, tuple[Any, ...]]:
+def missing(seen: Collection[str]) -> dict[str, tuple[Either, ...]]:
     """By pattern what it lacks where only these attributes are on record; patterns that lack nothing are left out."""
     found = {
         pattern: tuple(either for either in needs if not any(name in seen for name in either))

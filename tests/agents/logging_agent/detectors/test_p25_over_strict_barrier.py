@@ -1,6 +1,7 @@
 """P25 fires on groups that wait for all though the first decide, and on nothing else."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -84,7 +85,7 @@ def test_what_follows_the_group_follows_earlier(traced: "type[Traced]", look: "L
 
 def test_a_declared_quorum_is_proven(traced: "type[Traced]", look: "Look") -> None:
     """Where the code says that two would do, a policy may take it at its word."""
-    plan: Any = lambda trace, root: vote(trace, root, antiphon__group__at_least=2)  # noqa: E731
+    plan = partial(vote, antiphon__group__at_least=2)
     finding = look(runs(traced, 20, plan)).one("p25")
     assert finding.grade is Grade.A
     assert finding.quality_risk is QualityRisk.NONE
@@ -94,7 +95,7 @@ def test_a_declared_quorum_is_proven(traced: "type[Traced]", look: "Look") -> No
 
 def test_no_fewer_than_declared_are_proposed(traced: "type[Traced]", look: "Look") -> None:
     """Of five, three would be enough, and four are declared to be: 300 ms, not 400."""
-    plan: Any = lambda trace, root: vote(trace, root, ["yes"] * 5, antiphon__group__at_least=4)  # noqa: E731
+    plan = partial(vote, results=["yes"] * 5, antiphon__group__at_least=4)
     finding = look(runs(traced, 20, plan)).one("p25")
     assert finding.grade is Grade.A
     assert finding.remedy.proposal is not None
@@ -105,7 +106,7 @@ def test_no_fewer_than_declared_are_proposed(traced: "type[Traced]", look: "Look
 
 def test_a_majority_of_the_first_may_have_a_dissenter(traced: "type[Traced]", look: "Look") -> None:
     """Of five the first is against and all others for: three decide, after 500 ms instead of 900."""
-    plan: Any = lambda trace, root: vote(trace, root, ["no", "yes", "yes", "yes", "yes"])  # noqa: E731
+    plan = partial(vote, results=["no", "yes", "yes", "yes", "yes"])
     finding = look(runs(traced, 20, plan)).one("p25")
     assert (finding.grade, finding.remedy.proposal) == (Grade.B, None)
     assert "ctx.group(at_least=3)" in finding.remedy.text
@@ -193,5 +194,5 @@ def test_more_handlers_than_are_kept_are_missed(
 def test_hostile_values_are_survived(traced: "type[Traced]", look: "Look", key: str, value: Any) -> None:
     """Evidence of a wrong type or size reads as missing."""
     name = f"antiphon.{key}".replace(".", "__")
-    plan: Any = lambda trace, root: vote(trace, root, **{name: value})  # noqa: E731
+    plan = partial(vote, **{name: value})
     assert look(runs(traced, 20, plan)).of("p25") == []
