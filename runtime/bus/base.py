@@ -105,8 +105,8 @@ class Consumer(Protocol):
         """
         ...
 
-    async def pending(self) -> int:
-        """Messages not yet delivered to anybody."""
+    async def unsettled(self) -> int:
+        """Messages that nobody is done with: not handed out yet, or handed out and not settled."""
         ...
 
     async def stop(self) -> None:

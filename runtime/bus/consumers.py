@@ -98,13 +98,13 @@ class NatsConsumer:
             finally:
                 self._puller.end()
 
-    async def pending(self) -> int:
-        """Messages not yet delivered to anybody."""
+    async def unsettled(self) -> int:
+        """Messages that nobody is done with: not handed out yet, or handed out and not settled."""
         try:
             info = await self._api.call(f"CONSUMER.INFO.{self._spec.stream}.{self._spec.name}", {})
         except ApiError as error:
             raise error.unavailable(f"consumer {self._spec.name} does not answer") from error
-        return int(info["num_pending"])
+        return int(info["num_pending"]) + int(info["num_ack_pending"])
 
     async def stop(self) -> None:
         """Unbind; the durable itself and its messages stay. Idempotent."""

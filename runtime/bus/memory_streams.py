@@ -342,9 +342,10 @@ class MemoryConsumer:
             await self._durable.wait(remaining)
         return []
 
-    async def pending(self) -> int:
-        """Messages not yet delivered to anybody."""
-        return self._durable.pending()
+    async def unsettled(self) -> int:
+        """Messages that nobody is done with: not handed out yet, or handed out and not settled."""
+        state = self._durable.state()
+        return state.pending + state.held
 
     async def stop(self) -> None:
         """Unbind."""

@@ -66,9 +66,9 @@ class StoreWriter:
         """Wait until all telemetry published before the call is stored; False if ``timeout_s`` passes first."""
         try:
             async with asyncio.timeout(timeout_s):
-                while self._consumer is None or await self._consumer.pending():
+                # What was handed out to a connection that is lost comes again, so it counts too.
+                while self._consumer is None or await self._consumer.unsettled():
                     await self._next_turn()
-                await self._next_turn()  # what was handed out and not yet stored when nothing was pending
         except TimeoutError:
             return False
         return True
