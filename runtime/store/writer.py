@@ -25,6 +25,7 @@ DURABLE = "store"
 LINGER_S = 0.1  # rows of small batches are collected this long, so that one transaction serves many
 FETCH = 16  # batches are up to 256 KiB
 IDLE_S = 0.5
+ACK_WAIT_S = 10.0  # a write takes one at most; what went with a lost connection is back as soon as this
 RETRY_S = 1.0  # after a full disk or a lost connection
 
 T = TypeVar("T")
@@ -80,7 +81,7 @@ class StoreWriter:
     async def _follow(
         self, stream: StreamSpec, taken: tuple[str, ...], store: Callable[[Consumer], Awaitable[None]]
     ) -> None:
-        spec = ConsumerSpec(stream=stream.name, name=DURABLE, subjects=taken)
+        spec = ConsumerSpec(stream=stream.name, name=DURABLE, subjects=taken, ack_wait_s=ACK_WAIT_S)
         while True:
             try:
                 consumer = await self._streams.consume(spec)
