@@ -40,6 +40,19 @@ class PagedLayout:
         """Rows whose attention is one call each, and the rows that go alone."""
         return group_rows(self.rows, PAGE)
 
+    def causal_bias(self, row: LayoutRow, dtype: torch.dtype) -> torch.Tensor:
+        """What to add to the scores of a row of many tokens that does not begin its sequence, [tokens, context]: 0, and
+        minus infinity for keys behind a query's own. Made once for all layers."""
+        key = row.tokens, row.context, dtype
+        if key not in self._causal:
+            bias = torch.full((row.tokens, row.context), float("-inf"), dtype=dtype, device=self.slots.device)
+            self._causal[key] = bias.triu_(row.context - row.tokens + 1)
+        return self._causal[key]
+
+    @cached_property
+    def _causal(self) -> dict[tuple[int, int, torch.dtype], torch.Tensor]:
+        return {}
+
     @cached_property
     def padded(self) -> bool:
         """Whether a token has no slot (-1)."""

@@ -38,7 +38,7 @@ def paged_attention(
             continue
         keys = _keys_of(row, key_pages, key_scales, q.dtype)
         values = _keys_of(row, value_pages, value_scales, q.dtype)
-        attended = _attend_row(q[row.first : row.first + row.tokens], keys, values, row, scale)
+        attended = _attend_row(q[row.first : row.first + row.tokens], keys, values, layout, row, scale)
         if attended.shape == q.shape:
             return attended
         out = torch.zeros_like(q) if out is None else out
@@ -63,7 +63,12 @@ def _attend_group(
 
 
 def _attend_row(
-    q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, row: LayoutRow, scale: float | None
+    q: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    layout: PagedLayout,
+    row: LayoutRow,
+    scale: float | None,
 ) -> torch.Tensor:
     """[tokens, heads, width] of one row."""
     tokens, heads, width = q.shape
@@ -76,7 +81,7 @@ def _attend_row(
         q.transpose(0, 1)[None],
         keys,
         values,
-        attn_mask=None if whole else _seen(row, q),
+        attn_mask=None if whole else layout.causal_bias(row, q.dtype),
         is_causal=whole,
         scale=scale,
         enable_gqa=heads != kv_heads,
@@ -95,9 +100,3 @@ def _keys_of(row: LayoutRow, pages: torch.Tensor, scales: torch.Tensor | None, d
     if scales is not None:
         found = (found.float() * scales.index_select(0, index).flatten(0, 1)[: row.context, :, None]).to(dtype)
     return found.transpose(0, 1)[None]
-
-
-def _seen(row: LayoutRow, q: torch.Tensor) -> torch.Tensor:
-    """Which keys each query sees, [tokens, context]: those up to its own."""
-    seen = torch.ones(row.tokens, row.context, dtype=torch.bool, device=q.device)
-    return seen.tril(row.context - row.tokens)

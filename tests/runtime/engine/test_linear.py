@@ -12,6 +12,8 @@ from antiphon.runtime.engine.linear import (
     EightBitLinear,
     FourBitLinear,
     InvariantLinear,
+    TiledLinear,
+    float_linear,
     load_linear,
 )
 from antiphon.runtime.engine.packed_weight import BLOCK, PackedWeight
@@ -106,15 +108,29 @@ def test_forms_follow_the_place() -> None:
     """Full precision where codes are not asked for, or where the packing does not take the shape."""
     plain = Place(CPU, torch.float32)
     assert isinstance(load_linear(Stored(a_weight=four_bits(16)), ["a"], [16], COLUMNS, plain), DenseLinear)
-    assert isinstance(load_linear(Stored(a_weight=four_bits(10)), ["a"], [10], COLUMNS, CODES), DenseLinear)
+    assert isinstance(
+        load_linear(Stored(a_weight=four_bits(10)), ["a"], [10], COLUMNS, CODES), DenseLinear | TiledLinear
+    )
     mixed = Stored(a_weight=four_bits(16), b_weight=torch.ones(16, COLUMNS))
-    assert isinstance(load_linear(mixed, ["a", "b"], [16, 16], COLUMNS, CODES), DenseLinear)
+    assert isinstance(load_linear(mixed, ["a", "b"], [16, 16], COLUMNS, CODES), DenseLinear | TiledLinear)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rows", [1, 2, 9, 64, 100])
+def test_the_order_in_memory_changes_no_product(dtype: torch.dtype, rows: int) -> None:
+    """Whichever form the processor gets: the plain product with a bias, to a few roundings of the dtype."""
+    weight, x = (torch.randn(each, 576, generator=random(5)).to(dtype) for each in (96, rows))
+    bias = torch.randn(96, generator=random(6)).to(dtype)
+    form = float_linear(weight.clone(), bias)
+    assert form.bytes == weight.nbytes
+    expected = torch.nn.functional.linear(x.double(), weight.double(), bias.double())
+    assert (form(x).double() - expected).abs().max() <= 4 * expected.abs().max() * torch.finfo(dtype).eps
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_invariant_form_repeats_to_the_bit(dtype: torch.dtype) -> None:
     """A row's product does not depend on how many rows there are, nor on where it stands among them."""
-    linear = InvariantLinear(torch.randn(192, 576, generator=random(3)).to(dtype))
+    linear = InvariantLinear(float_linear(torch.randn(192, 576, generator=random(3)).to(dtype)))
     x = torch.randn(200, 576, generator=random(4)).to(dtype)
     whole = linear(x)
     for first, last in ((0, 1), (17, 18), (3, 40), (60, 70), (100, 200), (5, 200)):
