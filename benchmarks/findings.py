@@ -3,9 +3,10 @@
 Each plant in ``plants`` is a runnable system with one waste; its decoy looks alike and is right as it is. A plant
 runs, the logging agent's core looks at what its nodes recorded, the remedy is really executed (as a policy where the
 finding proposes one, else in the plant's code) with the same arrivals and the same draws, and the saving is measured.
-By default on the wall clock, over NATS and real sockets. ``--virtual`` runs on the in-memory bus in virtual time:
-quicker, and it proves less, because the plants' service times do not depend on the machine. Beside it, on the same
-recordings: closed- form thresholds, and the critical path alone.
+An interval is of what later runs will save, so it is held against the saving of as many runs with other arrivals and
+draws. By default on the wall clock, over NATS and real sockets. ``--virtual`` runs on the in-memory bus in virtual
+time: quicker, and it proves less, because the plants' service times do not depend on the machine. Beside it, on the
+same recordings: closed-form thresholds, and the critical path alone.
 """
 
 import argparse
@@ -22,7 +23,18 @@ sys.path.insert(0, str(Path(__file__).parent))  # `make bench` leaves it out
 
 from plants.catalogue import catalogue
 from plants.clean import CLEAN
-from plants.trial import NOISES, CleanTrial, Trial, try_clean, try_plant
+from plants.trial import (
+    NOISES,
+    CleanTrial,
+    Trial,
+    conclude,
+    look,
+    look_clean,
+    record,
+    record_clean,
+    remedy,
+    try_plant,
+)
 from plants.world import World
 from rich.console import Console
 from rich.progress import Progress
@@ -60,15 +72,12 @@ def main() -> None:
     ]
     virtual = options.virtual and not options.full
     with ProcessPoolExecutor(options.workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        clean = [] if options.only else [
-            pool.submit(try_clean, name, World(seed=1, runs=CLEAN_RUNS), virtual=virtual) for name in CLEAN
-        ]  # fmt: skip
-        planted = [pool.submit(try_plant, name, world, virtual=virtual) for world in worlds for name in names]
-        trials = list(_gather(planted, "plants"))
-        calm = list(_gather(clean, "clean systems"))
-    trials.sort(key=lambda trial: (names.index(trial.plant), trial.seed))
+        trials, calm = _tried(
+            pool, [(name, world) for name in names for world in worlds], () if options.only else CLEAN, virtual=virtual
+        )
     console = Console()
-    console.print(_table(trials, "virtual time" if virtual else "wall clock"))
+    title = "virtual time" if virtual else "wall clock"
+    console.print(_by_world(trials, title) if wide else _table(trials, title))
     for line in _failures(trials, calm):
         console.print(line)
     console.print(_rivals(trials, calm))
@@ -76,11 +85,31 @@ def main() -> None:
         subset = [trial for trial in trials if trial.held_out is part]
         if subset:
             console.print(f"{split}: recall {_recall(subset):.2f} of {len(subset)}")
+    plain = [trial for trial in trials if trial.world.is_plain]
     for kind in NOISES:
-        found = sum(any(s.pattern == t.pattern for s in t.noisy[kind][0]) for t in trials)
-        fired = sum(any(s.grade == "A" for s in t.noisy[kind][1]) for t in trials)
-        console.print(f"with noise ({kind}): found {found} of {len(trials)}, decoys fired by grade A {fired}")
-    print(json.dumps(figures(trials, calm)))
+        found = sum(any(s.pattern == t.pattern for s in t.noisy[kind][0]) for t in plain)
+        fired = sum(any(s.grade == "A" for s in t.noisy[kind][1]) for t in plain)
+        console.print(f"with noise ({kind}): found {found} of {len(plain)}, decoys fired by grade A {fired}")
+    print(json.dumps({"clock": title, **figures(trials, calm)}))
+
+
+def _tried(
+    pool: ProcessPoolExecutor, jobs: Sequence[tuple[str, World]], clean: Iterable[str], *, virtual: bool
+) -> tuple[list[Trial], list[CleanTrial]]:
+    """All plants and clean systems. On the wall clock nothing is looked at while something is being measured."""
+    calm_world = World(seed=1, runs=CLEAN_RUNS)
+    calm = [(name, pool.submit(record_clean, name, calm_world, virtual=virtual)) for name in clean]
+    if virtual:
+        trials = _gather([pool.submit(try_plant, *job, virtual=True) for job in jobs], "plants")
+    else:
+        recorded = _gather([pool.submit(record, *job, virtual=False) for job in jobs], "recording")
+        seen = list(zip(jobs, recorded, strict=True))
+        looked = _gather([pool.submit(look, *job, was) for job, was in seen], "looking")
+        remedies = [pool.submit(remedy, *job, said.own, virtual=False) for job, said in zip(jobs, looked, strict=True)]
+        remedied = _gather(remedies, "remedies")
+        parts = zip(seen, looked, remedied, strict=True)
+        trials = [conclude(*job, was, said, becomes) for (job, was), said, becomes in parts]
+    return trials, _gather([pool.submit(look_clean, name, done.result()) for name, done in calm], "clean systems")
 
 
 def figures(trials: Sequence[Trial], calm: Sequence[CleanTrial]) -> dict[str, float | None]:
@@ -96,11 +125,7 @@ def figures(trials: Sequence[Trial], calm: Sequence[CleanTrial]) -> dict[str, fl
         "false_alarms_per_1000": 1_000 * sum(len(trial.said) for trial in calm) / traces if traces else None,
         "error_median": statistics.median(errors) if errors else None,
         "error_p90": sorted(errors)[min(int(0.9 * len(errors)), len(errors) - 1)] if errors else None,
-        "coverage": _share(
-            t.predicted[1] <= t.realised <= t.predicted[2]
-            for t in trials
-            if t.predicted is not None and t.realised is not None
-        ),
+        "coverage": _share(inside for t in trials if (inside := _inside(t)) is not None),
         "kendall_tau": kendall_tau(pairs),
         "harmful": sum(
             trial.automatic and (trial.failures > 0 or (trial.realised is not None and trial.realised < HARMFUL))
@@ -119,12 +144,14 @@ def kendall_tau(pairs: Sequence[tuple[float, float]]) -> float | None:
     return sum(signs) / len(signs) if signs else None
 
 
-def _gather(futures: Sequence[Future[T]], what: str) -> Iterable[T]:
+def _gather(futures: Sequence[Future[T]], what: str) -> list[T]:
+    """The results in the order given."""
     with Progress(transient=True) as progress:
         bar = progress.add_task(what, total=len(futures))
         for future in as_completed(futures, timeout=LIMIT_S * max(len(futures), 1)):
+            future.result()
             progress.advance(bar)
-            yield future.result()
+    return [future.result() for future in futures]
 
 
 def _recall(trials: Sequence[Trial]) -> float | None:
@@ -154,8 +181,35 @@ def _error(trial: Trial) -> float | None:
     return (trial.predicted[0] - trial.realised) / trial.realised
 
 
+def _inside(trial: Trial) -> bool | None:
+    """Whether the interval held what other runs saved; None where there is nothing to compare."""
+    if trial.predicted is None or trial.later is None:
+        return None
+    return trial.predicted[1] <= trial.later <= trial.predicted[2]
+
+
+def _by_world(trials: Sequence[Trial], title: str) -> Table:
+    """A row for each severity and load, over plants and seeds."""
+    table = Table("severity", "load", "found", "median error", "90th", "in 90 %", "decoys fired", title=title)
+    for severity, load in sorted({(t.world.severity, t.world.load) for t in trials}):
+        own = [t for t in trials if (t.world.severity, t.world.load) == (severity, load)]
+        found = figures(own, ())
+        table.add_row(
+            f"{severity:g}",
+            f"{load:g}",
+            f"{sum(t.found for t in own)} of {len(own)}",
+            _percent(found["error_median"]),
+            _percent(found["error_p90"]),
+            _percent(found["coverage"]),
+            str(sum(bool(t.decoy) for t in own)),
+        )
+    return table
+
+
 def _table(trials: Sequence[Trial], title: str) -> Table:
-    table = Table("plant", "seed", "found", "grade", "predicted", "90 %", "realised", "error", "decoy", title=title)
+    table = Table(
+        "plant", "seed", "found", "grade", "predicted", "90 %", "realised", "error", "later", "decoy", title=title
+    )
     for trial in trials:
         own = next((said for said in trial.said if said.pattern == trial.pattern), None)
         error = _error(trial)
@@ -168,6 +222,7 @@ def _table(trials: Sequence[Trial], title: str) -> Table:
             "" if trial.predicted is None else f"{trial.predicted[1]:.1%} .. {trial.predicted[2]:.1%}",
             "" if trial.realised is None else f"{trial.realised:.1%} {trial.measure.removesuffix('_s')}",
             "" if error is None else f"{error:+.1%}",
+            "" if trial.later is None else f"{trial.later:.1%}{'' if _inside(trial) else ' outside'}",
             "silent" if not trial.decoy else ", ".join(f"{said.pattern} {said.grade}" for said in trial.decoy),
         )
     table.caption = "* held out"
@@ -175,8 +230,7 @@ def _table(trials: Sequence[Trial], title: str) -> Table:
 
 
 def _world(world: World) -> str:
-    plain = world.severity == world.load == 1.0
-    return str(world.seed) if plain else f"{world.seed} s{world.severity:g} l{world.load:g}"
+    return str(world.seed) if world.is_plain else f"{world.seed} s{world.severity:g} l{world.load:g}"
 
 
 def _failures(trials: Sequence[Trial], calm: Sequence[CleanTrial]) -> Iterable[str]:

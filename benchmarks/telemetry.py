@@ -9,6 +9,8 @@
   it the store alone and reading the stream alone.
 - tracing: an ask on the in-memory bus with tracing on and off, in turns; beside it OpenTelemetry's SDK for two spans
   with as many attributes.
+- tracing of slow calls: a small system on a real server whose calls take 50 ms, 16 at a time, with tracing on and off
+  in turns; what a run takes longer, and what more of the processor it uses, as shares of the time of a run.
 """
 
 import argparse
@@ -16,7 +18,6 @@ import asyncio
 import json
 import random
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,13 +25,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from rich.console import Console
 from rich.table import Table
+from telemetry_cases.tracing import asks, sdk_us, share
 
-from antiphon import Agent, Context, Message, System
 from antiphon.agents.logging_agent.assembler import Limits
 from antiphon.agents.logging_agent.core import LoggingCore
 from antiphon.runtime.bus.base import ConsumerSpec
@@ -38,13 +36,11 @@ from antiphon.runtime.bus.nats import NatsBus
 from antiphon.runtime.bus.server import embedded_server
 from antiphon.runtime.bus.topology import TELEMETRY, ensure_streams
 from antiphon.runtime.clock import SystemClock
-from antiphon.runtime.settings import Settings
 from antiphon.runtime.store.retention import Retention
 from antiphon.runtime.store.sqlite import Received, Store
 from antiphon.runtime.store.writer import StoreWriter
 from antiphon.runtime.telemetry import attributes as attr
 from antiphon.runtime.telemetry.codec import decode, encode
-from antiphon.runtime.testing import memory_system
 from antiphon.runtime.whatif import facts
 from antiphon.runtime.whatif.testing import Traced
 from antiphon.schemas import subjects
@@ -55,21 +51,6 @@ TRACES = 2_000  # made once; later rounds are the same with other ids, later
 ROUND_NS = 240_000_000  # traces of one round begin within it: 150,000 spans a second arrive
 TICK_NS = 250_000_000
 S = 1_000_000_000
-
-
-class Ping(Message, name="BenchPing"):
-    """Something small."""
-
-    text: str
-
-
-echo = Agent("echo", slots=64)
-
-
-@echo.handles
-async def answer(ping: Ping, ctx: Context) -> Ping:
-    """Give it back."""
-    return ping
 
 
 def one(number: int) -> Traced:
@@ -173,7 +154,7 @@ async def bus_to_store(count: int) -> tuple[float, float, float]:
         if spans >= count:
             break
     retention = Retention(max_age_s=1e9, max_bytes=1 << 40)
-    with tempfile.TemporaryDirectory(prefix="antiphon-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="antiphon-bench-", ignore_cleanup_errors=True) as folder:  # server lingers
         home = Path(folder)
         alone = Store.open(home / "alone.db", clock=SystemClock(), retention=retention)
         began_s = time.perf_counter()
@@ -220,52 +201,6 @@ async def _read(bus: NatsBus, count: int) -> float:
     return took_s
 
 
-async def asks(rounds: int, each: int) -> tuple[float, float]:
-    """Microseconds that tracing adds to an ask, and that an ask takes without it; medians of neighbours."""
-    added, plain = [], []
-    system = System("bench", agents=[echo])
-    folder = Path(tempfile.gettempdir()) / "antiphon-bench-none"
-    async with (
-        memory_system(system, settings=Settings(home=folder, trace=1.0)) as traced,
-        memory_system(system, settings=Settings(home=folder, trace=0.0)) as untraced,
-    ):
-        message = Ping(text="hello")
-        for number in range(rounds + 1):
-            took = []
-            for client in (traced, untraced) if number % 2 else (untraced, traced):
-                began_s = time.perf_counter()
-                for _ in range(each):
-                    await client.ask(answer, message)
-                took.append((client is traced, (time.perf_counter() - began_s) / each * 1e6))
-            both = dict(took)
-            if number:  # the first round warms up
-                added.append(both[True] - both[False])
-                plain.append(both[False])
-    return statistics.median(added), statistics.median(plain)
-
-
-def sdk_us() -> float:
-    """Microseconds of OpenTelemetry's SDK for the two spans of an ask, kept in memory."""
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    tracer = provider.get_tracer("bench")
-    attributes = {f"key.{n}": f"value {n}" for n in range(12)}
-    took = []
-    for _ in range(20):
-        began_s = time.perf_counter()
-        for _ in range(500):
-            with (
-                tracer.start_as_current_span("publish", attributes=attributes),
-                tracer.start_as_current_span("process", attributes=attributes),
-            ):
-                pass
-        took.append((time.perf_counter() - began_s) / 500 * 1e6)
-        exporter.clear()
-    provider.shutdown()
-    return statistics.median(took)
-
-
 def _resident_kib() -> int:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
@@ -289,6 +224,7 @@ def main() -> None:
     grown = float(subprocess.run(command, check=True, capture_output=True, text=True, timeout=3_600).stdout)
     through, alone, reading = asyncio.run(bus_to_store(100_000 if options.quick else 400_000))
     added, plain = asyncio.run(asks(20 if options.quick else 60, 200))
+    slower, busier = asyncio.run(share(8 if options.quick else 40))
     table = Table("what", "seen", "beside it", "reach")
     table.add_row(
         "detectors", f"{ours:,.0f} spans/s", f"all analysed {whole:,.0f}; each looked at {raw:,.0f}", "150,000"
@@ -296,12 +232,17 @@ def main() -> None:
     table.add_row("memory", f"{grown:+.1f} MB", f"over {long * per_round:,} spans", "flat")
     table.add_row("bus to store", f"{through:,.0f} spans/s", f"store {alone:,.0f}; reading {reading:,.0f}", "30,000")
     table.add_row("tracing", f"{added:.1f} us an ask", f"of {plain:.0f}; the SDK's two spans {sdk_us():.0f}", "8")
+    table.add_row("tracing, calls of 50 ms", f"{slower} longer", f"{busier} of the time in CPU", "2 %")
     Console().print(table)
     figures = {
         "detector_spans_per_s": ours,
         "rss_growth_mb": grown,
         "bus_to_store_spans_per_s": through,
         "tracing_us_per_ask": added,
+        "tracing_share_50ms": slower.point,
+        "tracing_share_50ms_low": slower.low,
+        "tracing_share_50ms_high": slower.high,
+        "tracing_cpu_share_50ms": busier.point,
     }
     print(json.dumps(figures))
 

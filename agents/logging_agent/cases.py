@@ -70,6 +70,7 @@ class Case:
     evidence: "OrderedDict[str, tuple[str, ...]]" = field(default_factory=OrderedDict)  # trace -> spans
     first_ns: int = 0
     last_ns: int = 0
+    is_told: bool = False  # as a finding with enough support
     drawn: tuple[int, Saving] | None = None  # the last saving, and the support it was drawn at
     joined: tuple[int, dict[str, tuple[float, float]]] = (0, {})  # savings in joint replay, and the support then
 
@@ -99,8 +100,7 @@ class Case:
     def renew(self, gains: Iterable[tuple[str, Gain]], of_runs: int) -> None:
         """What a window says now, in place of what it said before: of ``of_runs`` of the cohort, what these save."""
         self.forget()
-        for run, gain in gains:
-            self.gain(run, gain)
+        self.gains.update(gains)
         self.support = self.runs = len(self.gains)
         self.of_runs = of_runs
 
@@ -123,16 +123,18 @@ class Case:
         assumptions: tuple[str, ...] = (),
         quality_risk: QualityRisk = QualityRisk.NONE,
     ) -> Finding | None:
-        """The case as a finding: a candidate without a saving below ``required``; None where the effect is small.
+        """The case as a finding: a candidate without a saving below ``required``; None where the effect is small yet.
 
         A proposal that no policy can carry out, such as a cache for an agent's answers, is left out: advice stays.
         The effect counts over the whole cohort, runs without the pattern included: at least 5 % of its latency and
-        50 ms, or 1 % of its tokens, model time or money.
+        50 ms, or 1 % of its tokens, model time or money. What was told once is told again however small it has become:
+        a saving of which only large estimates are told is told too large.
         """
         saving = self._saving(rng)
-        if not self._matters(saving):
+        if not self.is_told and not self._matters(saving):
             return None
         supported = self.support >= required
+        self.is_told |= supported
         if remedy.proposal is not None and not possible(remedy.proposal):
             remedy = Remedy(text=remedy.text)
         return Finding(
@@ -160,26 +162,27 @@ class Case:
     def _saving(self, rng: random.Random) -> Saving:
         """The gains as a saving; the last one while its points still hold and the support is much the same.
 
-        Means are over the runs that show the pattern. The 95th percentile is the cohort's: of what its newest runs
-        took, less that of what they would have taken.
+        Means are over the runs that show the pattern; their intervals, times ``prevalence``, are of what all runs of
+        the cohort will save. The 95th percentile is the cohort's: of what its newest runs took, less that of what they
+        would have taken.
         """
-        gains = self.gains.values()
-        latency = list(self._latencies().values())
-        tokens = [(g.tokens, g.tokens) for g in gains if g.tokens is not None]
-        model = [(g.model_s, g.model_s) for g in gains if g.model_s is not None]
-        usd = [(g.usd, g.usd) for g in gains if g.usd is not None]
+        gains = self.gains.items()
+        latency = self._latencies()
+        tokens = {run: (g.tokens, g.tokens) for run, g in gains if g.tokens is not None}
+        model = {run: (g.model_s, g.model_s) for run, g in gains if g.model_s is not None}
+        usd = {run: (g.usd, g.usd) for run, g in gains if g.usd is not None}
         if self.drawn is not None:
             support, saving = self.drawn
-            means = tuple(mean(found) if found else None for found in (latency, tokens, model, usd))
+            means = tuple(mean(list(found.values())) if found else None for found in (latency, tokens, model, usd))
             if self.support < AGAIN * support and not points_differ(points(saving), means):
                 return saving
         recorded = self._recorded()
         saving = Saving(
-            latency_s=estimate(latency, rng) if latency else None,
+            latency_s=estimate(self._among_all(latency, rng), rng) if latency else None,
             latency_p95_s=estimate_p95(recorded, rng) if latency and recorded else None,
-            tokens=estimate(tokens, rng) if tokens else None,
-            model_s=estimate(model, rng) if model else None,
-            usd=estimate(usd, rng) if usd else None,
+            tokens=estimate(self._among_all(tokens, rng), rng) if tokens else None,
+            model_s=estimate(self._among_all(model, rng), rng) if model else None,
+            usd=estimate(self._among_all(usd, rng), rng) if usd else None,
         )
         self.drawn = self.support, saving
         return saving
@@ -193,6 +196,22 @@ class Case:
         latencies = self._latencies()
         unsaid = self.gains.keys() - latencies.keys()
         return [(took, *latencies.get(run, (0.0, 0.0))) for run, took in runs if run not in unsaid]
+
+    def _among_all(
+        self, saved: Mapping[str, tuple[float, float]], rng: random.Random
+    ) -> list[tuple[float, float] | None]:
+        """What runs save in their places among those that do not show the pattern, in the share that do.
+
+        In the order of the cohort, where its newest runs are all that is known; else anywhere among the others.
+        """
+        newest = list(self.cohort.recent_s)[-(self.of_runs or KEEP_RUNS) :]
+        others = max(round(len(saved) / self.prevalence) - len(saved), 0) if self.prevalence else 0
+        if saved.keys() <= set(newest) and len(saved) + others == len(newest):
+            return [saved.get(run) for run in newest]
+        rows: list[tuple[float, float] | None] = [None] * (len(saved) + others)
+        for place, pair in zip(sorted(rng.sample(range(len(rows)), len(saved))), saved.values(), strict=True):
+            rows[place] = pair
+        return rows
 
     def _latencies(self) -> Mapping[str, tuple[float, float]]:
         """What each run would save: in joint replay, where at least REQUIRED_RUNS of the window are of this case.
@@ -260,6 +279,14 @@ class Cases:
         self._known.move_to_end(key)
         self._changed[key] = None
         return case
+
+    def told(self, cohort: Cohort, subject: str) -> Case | None:
+        """The case, if it was told as a finding: it is estimated again even where its guards no longer hold.
+
+        Guards that chance helps over a threshold would let only those estimates out that chance made large.
+        """
+        case = self._known.get((cohort.key, subject))
+        return case if case is not None and case.is_told else None
 
     def changed(self) -> Iterator[Case]:
         """The cases touched since the last time."""

@@ -20,7 +20,7 @@ from antiphon.runtime.whatif import facts
 from antiphon.runtime.whatif.trace import Trace
 from antiphon.schemas.finding import Finding, FindingState
 from antiphon.schemas.identity import new_id
-from antiphon.schemas.telemetry import TelemetryBatch
+from antiphon.schemas.telemetry import SpanRecord, TelemetryBatch
 
 _REPORTED = 4_096
 
@@ -59,10 +59,10 @@ class LoggingCore:
         self._seen = seen
         self._detectors = catalogue.make(rng) if using is None else list(using)
         self._hash = ContentHash(new_id()) if content_hash is None else content_hash
-        self._streams: dict[str, list[Detector]] = {}
+        self._streams: dict[str, list[Callable[[SpanRecord, str], None]]] = {}
         for detector in self._detectors:
             for operation in detector.streams:
-                self._streams.setdefault(operation, []).append(detector)
+                self._streams.setdefault(operation, []).append(detector.observe)
         limits = limits or Limits()
         self._assembler = TraceAssembler(limits)
         self._sampling = Sampling(limits.analysed_spans_per_s)
@@ -82,14 +82,14 @@ class LoggingCore:
         admits, streams, add = self._sampling.admits, self._streams, self._assembler.add
         content_hash = self._hash
         for span in batch.spans:
-            if facts.flag(span, attr.OBS):
+            if span.attributes.get(attr.OBS) is True:
                 continue
             span = mapped(span, content_hash)
             if admits(span.trace_id):
                 add(span, node, now_ns)
             if span.end_ns:
-                for detector in streams.get(facts.operation(span), ()):
-                    detector.observe(span, node)
+                for observe in streams.get(facts.operation(span), ()):
+                    observe(span, node)
 
     def tick(self, now_ns: int) -> list[Finding]:
         """Close what is due and return the findings that are new or changed.

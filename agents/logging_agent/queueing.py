@@ -40,16 +40,17 @@ def measured(step: Step) -> bool:
     )
 
 
-def examine(joint: Joint, cohort: str, agent: str, max_share: float) -> Queueing | None:
-    """Replay runs together; None unless ``agent`` waits more than ``max_share`` in the cohort of that key.
+def examine(joint: Joint, cohort: str, agent: str, max_share: float, *, is_told: bool = False) -> Queueing | None:
+    """Replay runs together; None unless messages for ``agent`` wait more than ``max_share`` in the cohort of that key.
 
-    Waiting counts only as far as the replayed use of the pools explains it.
+    Waiting counts only as far as the replayed use of the pools explains it. ``is_told``: that they do was told before,
+    and what more slots would save is estimated however long they wait now.
     """
     before = joint.unedited[1]
     served = [step for p in joint.placed for step in _served(p, agent)]
     own = [p for p in joint.placed if p.observed.cohort.key == cohort]
     share = _share(own, agent, before)
-    if share <= max_share or not plausible(served):
+    if (share <= max_share and not is_told) or not plausible(served):
         return None
     pools = {facts.text(step.span, attr.POOL_ID) for step in served}
     added = 0

@@ -34,8 +34,10 @@ class Recent(Generic[K, V]):
 
     def make(self, key: K, new: Callable[[], V]) -> V:
         """The value, ``new()`` where there is none."""
-        found = self.get(key)
+        found = self._known.get(key)
         if found is None:
             found = new()
             self.put(key, found)
+        else:
+            self._known.move_to_end(key)
         return found

@@ -3,11 +3,12 @@
 import statistics
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from antiphon.agents.logging_agent.prefix_routing import Request, Routed, affine, recorded, serve
 from antiphon.runtime.telemetry import attributes as attr
 from antiphon.runtime.whatif import facts
+from antiphon.runtime.whatif.time_law import Call, call_of
 from antiphon.runtime.whatif.trace import Step
 
 BLOCK_TOKENS = 256
@@ -15,6 +16,7 @@ MAX_IMBALANCE = 1.25  # of the blocks that replicas are given over the window
 BOUNDS_TRIED = (1.25, 1.5, 2.0)  # of the requests under way: a tight bound sends many of a few requests elsewhere
 MIN_FAITHFUL = 0.5  # of the hits that the replay of the recorded routes has, the instances must report
 
+AGAIN = 2  # replays by durations that follow from the hits of the one before
 FITS = 6  # replays to find the capacity of a cache that does not tell its own: to 2 % of the most it can be
 
 _CALLS = 1_000  # of a model, the newest
@@ -25,9 +27,15 @@ _HASH_CHARACTERS = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaCall:
-    """A request as the cache sees it. ``pages``: of its replica's cache, with the tokens of one, where it said both."""
+    """A request as the cache sees it. ``pages``: of its replica's cache, with the tokens of one, where it said both.
 
+    ``timed``: how long it took, None where that is not on record.
+    """
+
+    cohort: str
+    run: str
     step: str
+    timed: Call | None
     replica: str
     request: Request
     tokens: int
@@ -70,8 +78,8 @@ class Better:
     moved: Mapping[str, tuple[str, float]]
 
 
-def call_at(step: Step) -> ReplicaCall | None:
-    """The step as a request to one of several replicas; None where blocks, replica or cached tokens are missing."""
+def call_at(step: Step, *, cohort: str, run: str) -> ReplicaCall | None:
+    """The step of a cohort's run as a request to one of several replicas; None where its cache says too little."""
     span = step.span
     replica = facts.text(span, attr.POOL_ID)
     blocks = facts.texts(span, attr.PROMPT_BLOCKS)
@@ -82,7 +90,10 @@ def call_at(step: Step) -> ReplicaCall | None:
         return None
     pages, hits = facts.whole(span, attr.KV_TOTAL), facts.whole(span, attr.KV_HITS)
     return ReplicaCall(
+        cohort=cohort,
+        run=run,
         step=step.id,
+        timed=call_of(step),
         replica=replica,
         request=Request(blocks=[b[:_HASH_CHARACTERS] for b in blocks], start=step.start_ns, end=step.end_ns),
         tokens=tokens,
@@ -91,30 +102,57 @@ def call_at(step: Step) -> ReplicaCall | None:
     )
 
 
-def better(calls: Sequence[ReplicaCall]) -> Better | None:
-    """The best routing by prefix; None where the caches would not hold more, or do not work as they are replayed."""
+def better(calls: Sequence[ReplicaCall], bound: float | None = None) -> Better | None:
+    """The best routing by prefix; None where the caches would not hold more, or do not work as they are replayed.
+
+    ``bound``: this one, whatever comes of it.
+    """
     replicas = sorted({call.replica for call in calls})
     if len(replicas) < 2:
         return None
-    requests, capacity = [call.request for call in calls], _told(calls) or _seen(calls)
+    capacity = _told(calls) or _seen(calls)
     now = _served(calls, capacity)
     reported = sum(call.cached for call in calls)
     if not reported or reported < MIN_FAITHFUL * _hit_tokens(calls, now):
         return None
     if _told(calls) is None:
         capacity, now = _fitted(calls, capacity, now, reported)
-    tried = [(b, serve(requests, affine(b), replicas=replicas, capacity=capacity)) for b in BOUNDS_TRIED]
-    balanced = [(b, routed) for b, routed in tried if routed.imbalance <= max(MAX_IMBALANCE, now.imbalance)]
+    bounds = BOUNDS_TRIED if bound is None else (bound,)
+    had = [max(hits, int(call.cached / call.block_tokens)) for call, hits in zip(calls, now.hits, strict=True)]
+    tried = [(b, _routed(calls, had, bound=b, replicas=replicas, capacity=capacity)) for b in bounds]
+    most = max(MAX_IMBALANCE, now.imbalance)
+    balanced = [(b, routed) for b, routed in tried if bound is not None or routed.imbalance <= most]
     if not balanced:
         return None
-    bound, routed = max(balanced, key=lambda option: sum(option[1].hits))
-    moved = {}
-    for call, replica, was, becomes in zip(calls, routed.replicas, now.hits, routed.hits, strict=True):
-        had = max(was, int(call.cached / call.block_tokens))
-        moved[call.step] = replica, (becomes - had) * call.block_tokens
-    if sum(tokens for _, tokens in moved.values()) <= 0:
+    best, routed = max(balanced, key=lambda option: sum(option[1].hits))
+    moved = {
+        call.step: (replica, (becomes - was) * call.block_tokens)
+        for call, replica, was, becomes in zip(calls, routed.replicas, had, routed.hits, strict=True)
+    }
+    if bound is None and sum(tokens for _, tokens in moved.values()) <= 0:
         return None
-    return Better(bound=bound, routed=routed, now=now, calls=len(calls), moved=moved)
+    return Better(bound=best, routed=routed, now=now, calls=len(calls), moved=moved)
+
+
+def _routed(
+    calls: Sequence[ReplicaCall], had: Sequence[int], *, bound: float, replicas: Sequence[str], capacity: int
+) -> Routed:
+    """The requests by prefix, and again with those that hit more under way for less long: fewer are under way then, and
+    the bound sends fewer elsewhere."""
+    routed = serve([c.request for c in calls], affine(bound), replicas=replicas, capacity=capacity)
+    rates = [
+        c.timed.prefill_s / c.timed.uncached
+        for c in calls
+        if c.timed is not None and c.timed.prefill_s is not None and c.timed.uncached >= BLOCK_TOKENS
+    ]
+    each_ns = statistics.median(rates) * 1e9 if rates else 0.0
+    for _ in range(AGAIN if rates else 0):
+        sooner = [
+            replace(c.request, end=max(c.request.end - (hits - was) * c.block_tokens * each_ns, c.request.start))
+            for c, hits, was in zip(calls, routed.hits, had, strict=True)
+        ]
+        routed = serve(sooner, affine(bound), replicas=replicas, capacity=capacity)
+    return routed
 
 
 def _served(calls: Sequence[ReplicaCall], capacity: int) -> Routed:

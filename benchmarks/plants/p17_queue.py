@@ -1,5 +1,5 @@
-"""P17: a critic with two slots, asked oftener than two can answer at once. Decoy: the same load and slots enough, but
-each answer takes as long as the planted one takes with its wait."""
+"""P17: a critic with one slot, asked so often that drafts wait as long as it takes. Decoy: the same load and slots
+enough, but each answer takes as long as the planted one takes with its wait."""
 
 import asyncio
 
@@ -21,7 +21,7 @@ class Verdict(Message, name="PlantVerdict"):
     text: str
 
 
-def build(world: World, *, slots: int = 2, slow: float = 1.0) -> Build:
+def build(world: World, *, slots: int = 1, slow: float = 1.0) -> Build:
     """A writer that works a little and then has its draft judged."""
 
     @tool(effect="read")
@@ -44,11 +44,13 @@ def build(world: World, *, slots: int = 2, slow: float = 1.0) -> Build:
         text = await ctx.tool(think, "write", draft.number, 0.05)
         return await ctx.ask(judge, Draft(number=draft.number, text=text))
 
-    # Two slots serve ten drafts a second; at 8 a second each waits about as long as it is judged.
+    # One slot serves five drafts a second; at 3.2 a second (64 %) each waits 0.19 s in the mean (Pollaczek-Khinchine).
+    # Two slots at 80 % wait as long, but forget an empty start only in 1 / (1 - sqrt(0.8))^2 = 90 services, not in 25:
+    # 48 runs would say more of their first ten seconds than of the system.
     return Build(
         system=System("queue", agents=[writer, critic]),
         request=lambda n: (write, Draft(number=n)),
-        rate_per_s=8.0 * world.severity**0.25,
+        rate_per_s=3.2 * world.severity**0.25,
     )
 
 

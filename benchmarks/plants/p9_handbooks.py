@@ -1,6 +1,8 @@
 """P9: three replicas answer by two dozen handbooks, and whichever takes a question mostly reads its handbook anew,
 because its cache has room for ten. Decoy: as long a prompt, but one handbook, which each knows after one question."""
 
+from functools import cache
+
 from antiphon import Agent, Context, Message, System
 from plants.plant import Build, Plant
 from plants.says import says
@@ -29,11 +31,15 @@ def build(world: World, *, handbooks: int = HANDBOOKS) -> Build:
     """A desk that puts the handbook before the question."""
     desk = Agent("desk", model="helper", slots=64)
 
+    @cache
+    def rules_of(book: int) -> str:
+        rng = world.rng("rules", book)
+        return " ".join(f"Rule {n}: {rng.randrange(10**12):012d}." for n in range(RULES))
+
     @desk.handles
     async def answer(question: Question, ctx: Context) -> Answer:
         """Answer one question."""
-        book = world.rng("book", question.number).randrange(handbooks)
-        rules = " ".join(f"Rule {n}: {world.rng('rule', book, n).randrange(10**12):012d}." for n in range(RULES))
+        rules = rules_of(world.rng("book", question.number).randrange(handbooks))
         return Answer(text=await ctx.model.generate(str, f"Question {question.number}", system=rules, max_tokens=16))
 
     replicas = [

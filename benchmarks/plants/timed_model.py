@@ -73,8 +73,10 @@ class TimedModel:
             first_s = clock()
             words = self._reply(request).split(" ")
             limit = request.sampling.max_tokens
+            due_s = first_s  # a model writes on, however late the loop that hears it wakes up
             for index, word in enumerate(words[:limit]):
-                await asyncio.sleep(self._decode_s * (1 + self._interference * (self._active - 1)))
+                due_s += self._decode_s * (1 + self._interference * (self._active - 1))
+                await asyncio.sleep(max(due_s - clock(), 0))
                 yield TextChunk(text=word if index == 0 else f" {word}")
             yield Finish(
                 reason=FinishReason.STOP if len(words) <= limit else FinishReason.LENGTH,

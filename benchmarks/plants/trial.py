@@ -1,10 +1,14 @@
-"""One plant with one seed: recorded, looked at, remedied for real, and its decoy looked at. A process of its own."""
+"""One plant with one seed: recorded, looked at, remedied for real, and its decoy looked at.
+
+In parts, each for a process of its own: on the wall clock all plants are recorded before any is looked at, because
+looking takes processor time from what is being measured.
+"""
 
 import asyncio
 import logging
 import random
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -20,6 +24,7 @@ from plants.plant import Build
 from plants.stage import Recording
 from plants.world import World
 
+OTHER = 1_000  # added to a seed: other arrivals, other draws
 NOISES = {
     "skew": Noise(skew_s=0.05),
     "lost": Noise(lost=0.03),
@@ -42,7 +47,11 @@ class Said:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """What came of it. Savings are relative to what a run took before; None where nothing was found or done."""
+    """What came of it. Savings are relative to what a run took before; None where nothing was found or done.
+
+    ``realised`` is what the remedy saved of the same arrivals with the same draws, which is the prediction's error.
+    ``later`` is what it saved of other ones, as many, which is what the prediction's interval is of.
+    """
 
     plant: str
     pattern: str
@@ -53,9 +62,10 @@ class Trial:
     measure: str
     said: tuple[Said, ...]
     decoy: tuple[Said, ...]
-    noisy: dict[str, tuple[tuple[Said, ...], tuple[Said, ...]]]  # planted and decoy under each noise
+    noisy: dict[str, tuple[tuple[Said, ...], tuple[Said, ...]]]  # planted and decoy under each noise; of plain worlds
     predicted: tuple[float, float, float] | None  # point, low, high
     realised: float | None
+    later: float | None
     baselines: dict[str, rivals.Verdict]
     decoy_baselines: dict[str, rivals.Verdict]
     failures: int  # more than before
@@ -85,26 +95,94 @@ def perform(build: Build, world: World, policies: Sequence[Policy] = (), *, virt
     return asyncio.run(stage.wall_clock(build, world, policies))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """A plant and its decoy as they ran."""
+
+    planted: Recording
+    decoy: Recording
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """What was found: ``own`` is the planted pattern's largest finding."""
+
+    found: tuple[Finding, ...]
+    own: Finding | None
+    decoy: tuple[Said, ...]
+    noisy: dict[str, tuple[tuple[Said, ...], tuple[Said, ...]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remedied:
+    """With the remedy: the same runs, and then as many others without and with it."""
+
+    same: Recording
+    others: tuple[Recording, Recording]
+
+
 def try_plant(name: str, world: World, *, virtual: bool) -> Trial:
     """Everything about one plant and seed."""
+    recorded = record(name, world, virtual=virtual)
+    looked = look(name, world, recorded)
+    return conclude(name, world, recorded, looked, remedy(name, world, looked.own, virtual=virtual))
+
+
+def record(name: str, world: World, *, virtual: bool) -> Recorded:
+    """Let the plant and its decoy run."""
     plant = catalogue()[name]
-    before = perform(plant.planted(world), world, virtual=virtual)
-    found = judge.look(before.batches)
-    own = max(
-        (finding for finding in found if finding.pattern == plant.pattern),
-        key=lambda finding: (judge.predicted(finding, plant.measure) or (0.0,))[0],
-        default=None,
-    )
-    took = _mean(judge.spent(before, plant.measure).values())
-    after = None
-    if plant.remedied is not None:
-        after = perform(plant.remedied(world), world, virtual=virtual)
-    elif own is not None and own.remedy.proposal is not None:
-        policy = Policy(id="remedy", proposal=own.remedy.proposal, level=Level.ON)
-        after = perform(plant.planted(world), world, [policy], virtual=virtual)
-    guess = None if own is None else judge.predicted(own, plant.measure)
-    decoy = perform(plant.decoy(world), world, virtual=virtual)
+    planted, decoy = (perform(build(world), world, virtual=virtual) for build in (plant.planted, plant.decoy))
+    return Recorded(planted=planted, decoy=decoy)
+
+
+def look(name: str, world: World, recorded: Recorded) -> Looked:
+    """Let the logging agent look at both, and again under noise where the world is plain."""
+    plant = catalogue()[name]
+    found = judge.look(recorded.planted.batches)
     rng = random.Random(world.seed)
+    return Looked(
+        found=tuple(found),
+        own=max(
+            (finding for finding in found if finding.pattern == plant.pattern),
+            key=lambda finding: (judge.predicted(finding, plant.measure) or (0.0,))[0],
+            default=None,
+        ),
+        decoy=tuple(map(Said.of, judge.look(recorded.decoy.batches))),
+        noisy={
+            kind: (
+                tuple(map(Said.of, judge.look(noise.over(recorded.planted.batches, rng)))),
+                tuple(map(Said.of, judge.look(noise.over(recorded.decoy.batches, rng)))),
+            )
+            for kind, noise in NOISES.items()
+            if world.is_plain
+        },
+    )
+
+
+def remedy(name: str, world: World, own: Finding | None, *, virtual: bool) -> Remedied | None:
+    """Do what the finding says; None where there is nothing to do."""
+    plant = catalogue()[name]
+    policies: list[Policy] = []
+    if plant.remedied is None:
+        if own is None or own.remedy.proposal is None:
+            return None
+        policies = [Policy(id="remedy", proposal=own.remedy.proposal, level=Level.ON)]
+    build, other = plant.remedied or plant.planted, replace(world, seed=world.seed + OTHER)
+    return Remedied(
+        same=perform(build(world), world, policies, virtual=virtual),
+        others=(
+            perform(plant.planted(other), other, virtual=virtual),
+            perform(build(other), other, policies, virtual=virtual),
+        ),
+    )
+
+
+def conclude(name: str, world: World, recorded: Recorded, looked: Looked, remedied: Remedied | None) -> Trial:
+    """Compare what was said with what came of it."""
+    plant, before, own = catalogue()[name], recorded.planted, looked.own
+    took = _mean(judge.spent(before, plant.measure).values())
+    guess = None if own is None else judge.predicted(own, plant.measure)
+    done = remedied if took else None
     return Trial(
         plant=name,
         pattern=plant.pattern,
@@ -113,27 +191,26 @@ def try_plant(name: str, world: World, *, virtual: bool) -> Trial:
         held_out=plant.held_out,
         also=plant.also,
         measure=plant.measure,
-        said=tuple(map(Said.of, found)),
-        decoy=tuple(map(Said.of, judge.look(decoy.batches))),
-        noisy={
-            kind: (
-                tuple(map(Said.of, judge.look(noise.over(before.batches, rng)))),
-                tuple(map(Said.of, judge.look(noise.over(decoy.batches, rng)))),
-            )
-            for kind, noise in NOISES.items()
-        },
+        said=tuple(map(Said.of, looked.found)),
+        decoy=looked.decoy,
+        noisy=looked.noisy,
         predicted=None if guess is None or not took else (guess[0] / took, guess[1] / took, guess[2] / took),
-        realised=None if after is None or not took else judge.saved(before, after, plant.measure) / took,
+        realised=None if done is None else judge.saved(before, done.same, plant.measure) / took,
+        later=None if done is None else judge.saved(*done.others, plant.measure) / took,
         baselines=rivals.judge(before),
-        decoy_baselines=rivals.judge(decoy),
-        failures=0 if after is None else after.failures - before.failures,
+        decoy_baselines=rivals.judge(recorded.decoy),
+        failures=0 if remedied is None else remedied.same.failures - before.failures,
         automatic=own is not None and own.grade.value == "A" and own.quality_risk.value == "none",
     )
 
 
-def try_clean(name: str, world: World, *, virtual: bool) -> CleanTrial:
-    """A system on which nothing should be said."""
-    recording = perform(CLEAN[name](world), world, virtual=virtual)
+def record_clean(name: str, world: World, *, virtual: bool) -> Recording:
+    """Let a system run on which nothing should be said."""
+    return perform(CLEAN[name](world), world, virtual=virtual)
+
+
+def look_clean(name: str, recording: Recording) -> CleanTrial:
+    """What is said of it."""
     return CleanTrial(
         system=name,
         traces=len(recording.runs),

@@ -14,6 +14,11 @@ class World:
     load: float = 1.0
     runs: int = 48
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is as the plants say."""
+        return self.severity == self.load == 1.0
+
     def rng(self, *names: object) -> random.Random:
         """A stream of its own for each name: common random numbers, whatever else is drawn."""
         return random.Random(":".join(map(str, (self.seed, *names))))

@@ -8,6 +8,7 @@ from antiphon.runtime.clock import Clock
 from antiphon.runtime.delivery.payload import encode
 from antiphon.runtime.fields import field_sizes
 from antiphon.runtime.models.base import ModelInstance
+from antiphon.runtime.models.captured import prompt_text, reply_text
 from antiphon.runtime.models.price import Price
 from antiphon.runtime.models.prompt import segments, text_blocks, tool_sizes
 from antiphon.runtime.models.structured import collect
@@ -77,9 +78,8 @@ async def run_model_call(
     if sizes:
         operation.attributes[names.RESULT_FIELDS] = sizes
     if capture_content:
-        prompt = request.model_dump_json(include={"conversation"})
-        operation.attributes[names.GENAI_INPUT_MESSAGES] = prompt
-        operation.attributes[names.GENAI_OUTPUT_MESSAGES] = answer_bytes(reply).decode()
+        operation.attributes[names.GENAI_INPUT_MESSAGES] = prompt_text(request)
+        operation.attributes[names.GENAI_OUTPUT_MESSAGES] = reply_text(reply)
     return Outcome(reply, answer_bytes(reply), encode(reply))
 
 

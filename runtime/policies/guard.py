@@ -15,6 +15,7 @@ from antiphon.runtime.delivery.payload import encode
 from antiphon.runtime.guards.conversation import contents, list_of, text_of, with_contents
 from antiphon.runtime.guards.guard import Guards, Moment, Stage
 from antiphon.runtime.guards.held_back import show_whole
+from antiphon.runtime.models.captured import reply_text
 from antiphon.runtime.policies.chain import Next, Operation, OperationKind, Outcome
 from antiphon.runtime.telemetry import attributes as names
 from antiphon.schemas.inference import EmbedRequest, FinishReason, Reply
@@ -73,7 +74,7 @@ async def _model(operation: Operation, guards: Guards, next: Next) -> Outcome:
         reply = reply.model_copy(update={"text": text})
         outcome = Outcome(reply, answer_bytes(reply), encode(reply))
     if captured is not None:
-        operation.attributes[names.GENAI_OUTPUT_MESSAGES] = outcome.body.decode()
+        operation.attributes[names.GENAI_OUTPUT_MESSAGES] = reply_text(reply)
     if call.show is not None:
         await show_whole(call.show, text)
     return outcome

@@ -15,45 +15,55 @@ from typing import Any, Final, NamedTuple, Self
 
 import msgspec
 
-from antiphon.runtime.store.facts import CONSUMER, ERROR, MODEL_OPERATIONS, PRODUCER, TOOL_OPERATION
+from antiphon.runtime.store.facts import CONSUMER, MODEL_OPERATIONS, PRODUCER, TOOL_OPERATION
+from antiphon.runtime.store.order import ORDER, run_spans
 
 MAGIC: Final = b"APW1"
 WORKS: Final = ("handler", "model", "tool", "message", "other")
-SORTED: Final = 5_000  # spans of a run that are sorted for each page; larger runs are read along the index of starts
 
 _TYPES: Final = {"f64": "d", "f32": "f", "i32": "i", "u32": "I", "u64": "Q", "u8": "B"}
 _COLUMNS: Final = {
     "start_ms": "f64", "duration_ms": "f64", "span": "u64", "parent_span": "u64", "queue_ms": "f32", "parent": "i32",
     "label": "u32", "agent": "u32", "model": "u32", "trace": "u32", "tokens": "u32", "work": "u8", "flags": "u8",
 }  # fmt: skip
-_SPANS: Final = """trace_id, span_id, coalesce(parent_id, zeroblob(8)),
+# One text for what is the same for many spans, and the arithmetic in SQL: each value that becomes an object of Python
+# costs as much as finding its row. ?2: when the run began, ?3: when it ended.
+_SPANS: Final = """span_id, coalesce(parent_id, zeroblob(8)), json_array(hex(trace_id),
     coalesce(label, CASE WHEN kind = 4 AND agent IS NOT NULL THEN agent || coalesce('.' || handler, '') ELSE name END),
-    coalesce(agent, ''), coalesce(model, ''), kind, operation, start_ns, end_ns, status,
-    coalesce(input_tokens, 0) + coalesce(output_tokens, 0), coalesce(queue_ns, 0), rowid"""
-_WHERE: Final = """trace_id IN (SELECT trace_id FROM run_traces WHERE run = ?1) AND (run = ?1 OR run IS NULL)
-    AND (start_ns, rowid) > (?2, ?3)"""
+    coalesce(agent, ''), coalesce(model, ''), kind, operation),
+    (start_ns - ?2) * 1e-6, max(coalesce(nullif(end_ns, 0), ?3) - start_ns, 0) * 1e-6, coalesce(queue_ns, 0) * 1e-6,
+    min(coalesce(input_tokens, 0) + coalesce(output_tokens, 0), 4294967295),
+    (status = 2) + 2 * (end_ns = 0) + 4 * EXISTS (SELECT 1 FROM links
+        WHERE links.trace_id = spans.trace_id AND links.span_id = spans.span_id AND to_span IS NOT parent_id)"""
 _WORK: Final = {**dict.fromkeys(MODEL_OPERATIONS, 1), TOOL_OPERATION: 2, "run": 2, "tool": 2}
 _MS: Final = 1e-6
-_MOST: Final = 2**32 - 1
 
 
 class _Found(NamedTuple):
     """What was read, column by column, in the order of ``_SPANS``."""
 
-    trace: Sequence[bytes]
     span: Sequence[bytes]
     parent: Sequence[bytes]
-    label: Sequence[str]
-    agent: Sequence[str]
-    model: Sequence[str]
-    kind: Sequence[int]
-    operation: Sequence[str]
-    start_ns: Sequence[int]
-    end_ns: Sequence[int]
-    status: Sequence[int]
+    about: Sequence[str]
+    start_ms: Sequence[float]
+    duration_ms: Sequence[float]
+    queue_ms: Sequence[float]
     tokens: Sequence[int]
-    queue_ns: Sequence[int]
-    row: Sequence[int]
+    flags: Sequence[int]
+
+
+class _About(NamedTuple):
+    """The text of ``_SPANS``: what is the same for many spans."""
+
+    trace: str
+    label: str
+    agent: str
+    model: str
+    kind: int
+    operation: str
+
+
+_about: Final = msgspec.json.Decoder(_About).decode
 
 
 class Flag(IntFlag):
@@ -100,21 +110,17 @@ def page(connection: sqlite3.Connection, run: str, after: Place, limit: int) -> 
     about = connection.execute("SELECT start_ns, last_ns, spans, unfinished FROM runs WHERE run = ?", (run,)).fetchone()
     if about is None:
         return None
-    # Along the index of starts nothing is sorted, but spans of other runs of that time are passed over.
-    large = about["spans"] > SORTED
-    source = "spans INDEXED BY spans_start" if large else "spans"
-    within = f"AND start_ns BETWEEN max({about['start_ns']}, ?2) AND {about['last_ns']}" if large else ""
     cursor = connection.cursor()
     cursor.row_factory = None  # plain tuples: half the time of named rows
     rows = cursor.execute(
-        f"SELECT {_SPANS} FROM {source} WHERE {_WHERE} {within} ORDER BY start_ns, rowid LIMIT ?4",
-        (run, after.start_ns, after.row, limit + 1),
+        f"""SELECT {_SPANS} {run_spans(about, limit, max(after.start_ns, 0))}
+            AND (start_ns, rowid) > (?4, ?5) {ORDER} LIMIT ?6""",
+        (run, about["start_ns"], about["last_ns"], after.start_ns, after.row, limit + 1),
     ).fetchall()
     more, rows = len(rows) > limit, rows[:limit]
     found = _Found(*zip(*rows, strict=True)) if rows else _Found(*[()] * len(_Found._fields))
-    linked = _linked(cursor, run, dict(zip(found.span, found.parent, strict=True)))
-    next_page = str(Place(found.start_ns[-1], found.row[-1])) if more else None
-    columns, strings = _columns(found, linked, about["start_ns"], about["last_ns"])
+    next_page = str(_place(cursor, found)) if more else None
+    columns, strings = _columns(found)
     header = {"run": run, "start_unix_ms": about["start_ns"] * _MS, "count": len(rows), "next": next_page}
     return Page(body=_encode(header, columns, strings), count=len(rows), ended=about["unfinished"] == 0)
 
@@ -131,44 +137,43 @@ def links(connection: sqlite3.Connection, run: str, most: int) -> tuple[list[tup
     return [tuple(row) for row in rows[:most]], len(rows) > most
 
 
-def _linked(cursor: sqlite3.Cursor, run: str, parents: Mapping[bytes, bytes]) -> set[bytes]:
-    """Of these spans (each with its parent) those that continue something besides their parent."""
-    found = cursor.execute(
-        "SELECT span_id, to_span FROM links WHERE trace_id IN (SELECT trace_id FROM run_traces WHERE run = ?)", (run,)
+def _place(cursor: sqlite3.Cursor, found: _Found) -> Place:
+    """Of the last span; asked for once, because two more columns would be two more objects for every span."""
+    ids = (bytes.fromhex(_about(found.about[-1]).trace), found.span[-1])
+    return Place(
+        *cursor.execute("SELECT start_ns, rowid FROM spans WHERE trace_id = ? AND span_id = ?", ids).fetchone()
     )
-    return {span for span, to in found if span in parents and parents[span] != to}
 
 
-def _columns(
-    found: _Found, linked: set[bytes], start_ns: int, last_ns: int
-) -> tuple[dict[str, "array[Any]"], list[str]]:
+def _columns(found: _Found) -> tuple[dict[str, "array[Any]"], list[str]]:
     """Column by column, because a comprehension takes a quarter of the time of a loop over rows."""
     strings: dict[str, int] = {"": 0}
-    for column in (found.label, found.agent, found.model):
-        for text in dict.fromkeys(column):
-            strings.setdefault(text, len(strings))
-    traces = {trace: strings.setdefault(trace.hex(), len(strings)) for trace in dict.fromkeys(found.trace)}
     index = {span: place for place, span in enumerate(found.span)}
-    times = list(zip(found.start_ns, found.end_ns, strict=True))
-    kinds = list(zip(found.kind, found.operation, strict=True))
-    works = {kind: _work(*kind) for kind in set(kinds)}
-    marks = zip(found.span, found.status, found.end_ns, strict=True)
+    places = {text: _places(_about(text), strings) for text in dict.fromkeys(found.about)}
+    trace, label, agent, model, work = zip(*map(places.__getitem__, found.about), strict=True) if places else [()] * 5
     values: dict[str, Iterable[Any]] = {
-        "start_ms": [(start - start_ns) * _MS for start in found.start_ns],
-        "duration_ms": [((end or last_ns) - start) * _MS if (end or last_ns) > start else 0.0 for start, end in times],
+        "start_ms": found.start_ms,
+        "duration_ms": found.duration_ms,
         "span": _numbers(found.span),
         "parent_span": _numbers(found.parent),
-        "queue_ms": [queue_ns * _MS for queue_ns in found.queue_ns],
+        "queue_ms": found.queue_ms,
         "parent": [index.get(parent, -1) for parent in found.parent],
-        "label": map(strings.__getitem__, found.label),
-        "agent": map(strings.__getitem__, found.agent),
-        "model": map(strings.__getitem__, found.model),
-        "trace": map(traces.__getitem__, found.trace),
-        "tokens": [min(tokens, _MOST) for tokens in found.tokens],
-        "work": map(works.__getitem__, kinds),
-        "flags": [(status == ERROR) + 2 * (not end) + 4 * (span in linked) for span, status, end in marks],
+        "label": label,
+        "agent": agent,
+        "model": model,
+        "trace": trace,
+        "tokens": found.tokens,
+        "work": work,
+        "flags": found.flags,
     }
     return {name: array(_TYPES[kind], values[name]) for name, kind in _COLUMNS.items()}, list(strings)
+
+
+def _places(about: _About, strings: dict[str, int]) -> tuple[int, int, int, int, int]:
+    """Where the texts stand among ``strings``, and what kind of work it is."""
+    texts = (about.trace.lower(), about.label, about.agent, about.model)
+    trace, label, agent, model = (strings.setdefault(text, len(strings)) for text in texts)
+    return trace, label, agent, model, _work(about.kind, about.operation)
 
 
 def _numbers(ids: Sequence[bytes]) -> "array[int]":

@@ -20,9 +20,12 @@ _GROUP = 100
 _LOOK_UP = f"""WITH wanted (t, s) AS (VALUES {", ".join(["(?, ?)"] * _GROUP)})
     SELECT trace_id, span_id, end_ns FROM wanted CROSS JOIN spans ON trace_id = t AND span_id = s"""
 _PUT_RUN = f"INSERT OR REPLACE INTO runs ({RUN_COLUMNS}) VALUES ({_places(RUN_COLUMNS)})"
+_LAST_NS = 10_000_000_000  # retention is in hours: so much later a trace's last time is written again
 _GET_RUN = f"SELECT {RUN_COLUMNS} FROM runs WHERE run = ?"
 _PUT_TRACE = """INSERT INTO traces VALUES (?, ?)
     ON CONFLICT DO UPDATE SET last_ns = max(last_ns, excluded.last_ns)"""
+
+Key = tuple[bytes, bytes]  # trace and span
 
 
 class Ingest:
@@ -42,17 +45,21 @@ class Ingest:
 
     def spans(self, spans: Iterable[tuple[str, SpanRecord]]) -> tuple[Run, ...]:
         """Store (node, span) pairs; the runs they touched. A finished record replaces a start record only."""
-        fresh = self._fresh(spans)
+        fresh, started = self._fresh(spans)
         added: list[tuple[object, ...]] = []
         replaced: list[tuple[object, ...]] = []
         last: dict[bytes, int] = {}
-        named = [(entry, facts_of(entry[1])) for entry in fresh.values()]
-        for (_, span, _), facts in named:  # first, so that spans without a run find their trace's
+        known = [facts_of(span) for _, span in fresh.values()]
+        # First, so that spans without a run find their trace's.
+        for (_, span), facts in zip(fresh.values(), known, strict=True):
             if facts.run:
                 self._map(span.trace_id, facts.run)
-        for (node, span, finishing), facts in named:
+        for (key, (node, span)), facts in zip(fresh.items(), known, strict=True):
+            finishing = key in started
             (replaced if finishing else added).append(span_row(node, span, facts))
-            last[span.trace_id] = max(last.get(span.trace_id, 0), span.start_ns, span.end_ns)
+            at_ns = span.end_ns if span.end_ns > span.start_ns else span.start_ns
+            if at_ns > last.get(span.trace_id, -1):
+                last[span.trace_id] = at_ns
             self._count(span, facts, finishing)
         self._connection.executemany(_ADD_SPAN, added)
         self._connection.executemany(_PUT_SPAN, replaced)
@@ -60,11 +67,11 @@ class Ingest:
             "INSERT OR IGNORE INTO links VALUES (?, ?, ?, ?, ?)",
             [
                 (span.trace_id, span.span_id, link.trace_id, link.span_id, to_json(link.attributes))
-                for _, span, _ in fresh.values()
+                for _, span in fresh.values()
                 for link in span.links
             ],
         )
-        self._connection.executemany(_PUT_TRACE, last.items())
+        self._connection.executemany(_PUT_TRACE, self._later(last))
         self._connection.executemany(_PUT_RUN, [run_row(run) for run in self._runs.values()])
         self._connection.executemany("INSERT OR IGNORE INTO facets VALUES (?, ?, ?)", self._facets)
         self._recent.facets.update(self._facets)
@@ -76,25 +83,32 @@ class Ingest:
         rows = [log_row(node, log) for node, log in logs]
         self._connection.executemany("INSERT OR IGNORE INTO logs VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
+    def _later(self, last: dict[bytes, int]) -> list[tuple[bytes, int]]:
+        """Of the traces with when something was last seen of them, those for which the file says another time."""
+        known = self._recent.last
+        changed = [(trace, ns) for trace, ns in last.items() if ns >= known.get(trace, -_LAST_NS) + _LAST_NS]
+        known.update(changed)
+        return changed
+
     def _fresh(
         self, spans: Iterable[tuple[str, SpanRecord]]
-    ) -> dict[tuple[bytes, bytes], tuple[str, SpanRecord, bool]]:
-        """Spans to write, each with whether its start record was stored before."""
-        newest: dict[tuple[bytes, bytes], tuple[str, SpanRecord]] = {}
-        for node, span in spans:
+    ) -> tuple[dict[Key, tuple[str, SpanRecord]], dict[Key, int]]:
+        """Spans to write, and those of which a record is stored already: their start."""
+        newest: dict[Key, tuple[str, SpanRecord]] = {}
+        for entry in spans:
+            span = entry[1]
             key = (span.trace_id, span.span_id)
             if key not in newest or (span.end_ns and not newest[key][1].end_ns):
-                newest[key] = (node, span)
+                newest[key] = entry
         stored = self._stored(list(newest))
-        return {
-            key: (node, span, key in stored)
-            for key, (node, span) in newest.items()
-            if key not in stored or (span.end_ns and not stored[key])
-        }
+        for key, end_ns in stored.items():
+            if end_ns or not newest[key][1].end_ns:
+                del newest[key]
+        return newest, stored
 
-    def _stored(self, keys: list[tuple[bytes, bytes]]) -> dict[tuple[bytes, bytes], int]:
+    def _stored(self, keys: list[Key]) -> dict[Key, int]:
         """``end_ns`` of those that are there. Asked for in groups: a statement each would double the cost."""
-        found: dict[tuple[bytes, bytes], int] = {}
+        found: dict[Key, int] = {}
         for start in range(0, len(keys), _GROUP):
             group = keys[start : start + _GROUP]
             group += group[:1] * (_GROUP - len(group))  # one text, so that one prepared statement serves all

@@ -73,12 +73,17 @@ class ModelUse:
 
 
 def model_use(connection: sqlite3.Connection, window: Window) -> tuple[dict[tuple[str, str, str], ModelUse], bool]:
-    """By model, instance and tenant, and whether the window had more calls than were read."""
+    """By model, instance and tenant, and whether the window had more calls than were read.
+
+    The instance is empty for calls that no instance served: a cache or an equal call answered them.
+    """
     rows, truncated = window.rows(connection, _COLUMNS, _MODELS)
     found: dict[tuple[str, str, str], ModelUse] = {}
     for row in rows:
         given = mapping(row["attributes"])
         instance = given.get(attr.POOL_ID) or given.get(attr.SERVICE_NAME) or row["node"]
+        if given.get(attr.ANSWERED_BY):
+            instance = ""
         key = (row["model"] or "", str(instance)[:256], str(given.get(attr.TENANT) or "default")[:64])
         found.setdefault(key, ModelUse()).add(row, given)
     return found, truncated

@@ -19,16 +19,17 @@ class Recent:
         self.runs: OrderedDict[str, Run] = OrderedDict()
         self.traces: OrderedDict[bytes, str] = OrderedDict()
         self.mapped: OrderedDict[tuple[bytes, str], None] = OrderedDict()
+        self.last: OrderedDict[bytes, int] = OrderedDict()  # when a trace was last seen, as the file has it
         self.facets: OrderedDict[tuple[str, str, str], None] = OrderedDict()
 
     def clear(self) -> None:
         """Know nothing."""
-        for known in (self.runs, self.traces, self.mapped, self.facets):
+        for known in (self.runs, self.traces, self.mapped, self.last, self.facets):
             known.clear()
 
     def trim(self) -> None:
         """Down to the limit; between transactions, so that nothing in use goes."""
-        for known in (self.runs, self.traces, self.mapped, self.facets):
+        for known in (self.runs, self.traces, self.mapped, self.last, self.facets):
             _trim(known)
 
 

@@ -38,16 +38,17 @@ class Cell:
 
     def add(self, span: SpanRecord, facts: Facts) -> None:
         """Take in a finished span."""
-        duration = max(span.end_ns - span.start_ns, 0)
+        duration = span.end_ns - span.start_ns if span.end_ns > span.start_ns else 0
         self.count += 1
         self.errors += span.status == ERROR
         self.sum_ns += duration
         self.queue_ns += facts.queue_ns
-        self.prefill_ns += facts.prefill_ns
-        self.decode_ns += facts.decode_ns
-        self.input_tokens += facts.input_tokens
-        self.output_tokens += facts.output_tokens
-        self.cached_tokens += facts.cached_tokens
+        if facts.is_model:
+            self.prefill_ns += facts.prefill_ns
+            self.decode_ns += facts.decode_ns
+            self.input_tokens += facts.input_tokens
+            self.output_tokens += facts.output_tokens
+            self.cached_tokens += facts.cached_tokens
         self.sketch.add(duration)
 
     def merge(self, other: "Cell") -> None:

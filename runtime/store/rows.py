@@ -36,9 +36,10 @@ def check_batch(batch: TelemetryBatch) -> None:
     if not (0 < batch.sequence <= _LARGEST and 0 <= batch.dropped <= _LARGEST):
         raise InvalidMessage(f"batch number {batch.sequence}, {batch.dropped} dropped; expected from 1, and from 0")
     for span in batch.spans:
-        ids = (len(span.trace_id), len(span.span_id), len(span.parent_id or _AN_ID))
         if (
-            ids != _IDS
+            len(span.trace_id) != 16
+            or len(span.span_id) != 8
+            or len(span.parent_id or _AN_ID) != 8
             or span.links
             or not (0 <= span.start_ns <= _LARGEST and 0 <= span.end_ns <= _LARGEST)
             or not (0 <= span.kind <= 4 and 0 <= span.status <= 2)

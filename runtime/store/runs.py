@@ -30,11 +30,11 @@ class Entry:
     title: str
     status: RunStatus
 
-    def yields_to(self, other: "Entry") -> bool:
-        """Whether ``other`` stands for the run rather than this one."""
-        if self.rank == other.rank and self.key == other.key:
-            return other.attempt >= self.attempt
-        return (other.rank, -other.start_ns) > (self.rank, -self.start_ns)
+    def yields_to(self, rank: int, key: str, start_ns: int, attempt: int) -> bool:
+        """Whether such another one stands for the run rather than this one."""
+        if rank != self.rank:
+            return rank > self.rank
+        return attempt >= self.attempt if key == self.key else start_ns < self.start_ns
 
 
 @dataclass(slots=True, kw_only=True)
@@ -64,8 +64,11 @@ class Run:
 
     def count(self, span: SpanRecord, facts: Facts, *, finishing: bool) -> None:
         """Take in a span; ``finishing``: its start record was counted before."""
-        self.start_ns = min(self.start_ns, span.start_ns)
-        self.last_ns = max(self.last_ns, span.start_ns, span.end_ns)
+        if span.start_ns < self.start_ns:
+            self.start_ns = span.start_ns
+        last_ns = span.end_ns if span.end_ns > span.start_ns else span.start_ns
+        if last_ns > self.last_ns:
+            self.last_ns = last_ns
         self.obs = self.obs and facts.obs
         if finishing:
             self.unfinished -= 1
@@ -74,13 +77,14 @@ class Run:
         if not span.end_ns:
             self.unfinished += 1
         self.errors += span.status == ERROR
-        self.model_calls += facts.is_model
-        self.input_tokens += facts.input_tokens
-        self.output_tokens += facts.output_tokens
-        self.cached_tokens += facts.cached_tokens
+        if facts.is_model:
+            self.model_calls += 1
+            self.input_tokens += facts.input_tokens
+            self.output_tokens += facts.output_tokens
+            self.cached_tokens += facts.cached_tokens
         self.cost_usd += facts.cost_usd
-        if _rank(span) >= self.entry.rank:
-            self._stand(entry_of(span, facts))
+        if self.entry.yields_to(_rank(span), facts.task or span.span_id.hex(), span.start_ns, facts.attempt):
+            self.entry = entry_of(span, facts)
 
     def merge(self, other: "Run") -> None:
         """Take in a run that turned out to be part of this one."""
@@ -95,11 +99,9 @@ class Run:
         self.output_tokens += other.output_tokens
         self.cached_tokens += other.cached_tokens
         self.cost_usd += other.cost_usd
-        self._stand(other.entry)
-
-    def _stand(self, candidate: Entry) -> None:
-        if self.entry.yields_to(candidate):
-            self.entry = candidate
+        entry = other.entry
+        if self.entry.yields_to(entry.rank, entry.key, entry.start_ns, entry.attempt):
+            self.entry = entry
 
 
 def new_run(run: str, span: SpanRecord, facts: Facts) -> Run:

@@ -91,7 +91,10 @@ _CONSOLE = (
         arguments TEXT NOT NULL, outcome TEXT NOT NULL, message TEXT NOT NULL)""",
 )
 
-STEPS: tuple[tuple[str, ...], ...] = (_FIRST, _JOURNALS, _SCORES, _CONSOLE)
+# so that the few runs of a rare agent are found without going through all runs
+_RARE = ("CREATE INDEX facets_value ON facets (kind, value, run)",)
+
+STEPS: tuple[tuple[str, ...], ...] = (_FIRST, _JOURNALS, _SCORES, _CONSOLE, _RARE)
 
 
 def migrate(connection: sqlite3.Connection, path: Path, steps: Sequence[Sequence[str]] = STEPS) -> int:

@@ -266,7 +266,10 @@ class Store:
             return self._connect()
         except sqlite3.DatabaseError as error:
             if error.sqlite_errorcode not in _DAMAGE:
-                raise
+                raise ConfigurationError(
+                    f"the store {self.path} cannot be opened ({error}): expected a file that this user can write, on a "
+                    "disk with room"
+                ) from error
             self._move_aside(error)
             return self._connect()
 

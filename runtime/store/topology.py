@@ -39,13 +39,15 @@ class Traffic:
 class Topology:
     """``places`` by ``kind:name``; ``edges`` by from, to and how (ask, call, submit, publish, model, tool).
 
-    An edge takes from being asked to being done; a place only the work itself.
+    An edge takes from being asked to being done; a place only the work itself. ``since_ns``: what began before (unix)
+    is not in it, later than was asked for where the window is ``truncated``.
     """
 
     places: dict[str, Traffic]
     edges: dict[tuple[str, str, str], Traffic]
     spans: int
     truncated: bool
+    since_ns: int
 
 
 def topology(connection: sqlite3.Connection, window: Window) -> Topology:
@@ -63,7 +65,8 @@ def topology(connection: sqlite3.Connection, window: Window) -> Topology:
             places.setdefault(edge[0], Traffic())
             waited = (row["queue_ns"] or 0) if row["kind"] == CONSUMER else 0  # a model's is inside its span
             edges.setdefault((edge[0], place, edge[1]), Traffic()).add(row, took_ns=took_ns + waited)
-    return Topology(places=places, edges=edges, spans=len(rows), truncated=truncated)
+    since_ns = rows[-1]["start_ns"] if truncated else window.since_ns
+    return Topology(places=places, edges=edges, spans=len(rows), truncated=truncated, since_ns=since_ns)
 
 
 def _placed(row: sqlite3.Row) -> tuple[str | None, tuple[str, str] | None]:

@@ -130,7 +130,12 @@ SHADOW_EQUAL: Final = "antiphon.shadow.equal"  # at level shadow: whether both w
 SAMPLE_P: Final = "antiphon.sample.p"  # on roots, where fewer than all are kept: the probability, to weigh by
 CLIPPED: Final = "antiphon.clipped"  # keys whose values were cut to size
 
+# [ours] on links of spans that leave for other tools
+LINK: Final = "antiphon.link"
+CAUSE: Final = "cause"  # the linked operation's content was used
+
 NATS: Final = "nats"
+INVOKE_AGENT: Final = "invoke_agent"
 
 
 def publish_name(template: str) -> str:
@@ -151,6 +156,11 @@ def model_name(operation: str, model: str) -> str:
 def tool_name(tool: str) -> str:
     """Span name of a tool: ``execute_tool {tool}``. [genai]"""
     return f"execute_tool {tool}"
+
+
+def agent_name(agent: str) -> str:
+    """Span name of a handler's work in other tools: ``invoke_agent {agent}``. [genai]"""
+    return f"{INVOKE_AGENT} {agent}"
 
 
 def run_name(step: str) -> str:

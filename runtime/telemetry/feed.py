@@ -18,7 +18,8 @@ from antiphon.schemas.telemetry import LogRecord, TelemetryBatch
 INTERVAL_S: Final = 0.1  # what a killed node loses at most
 WAKE_SPANS: Final = 512  # a batch goes out early when this many wait
 LIMIT: Final = 16_384  # records of each kind that may wait
-PUBLISH_TIMEOUT_S: Final = 5.0
+ANSWER_S: Final = 1.0  # of the first try: what was on its way to a broker that died is never answered, and all else
+PUBLISH_TIMEOUT_S: Final = 5.0  # waits behind it. Each further try waits twice as long, up to this
 RETRY_S: Final = 0.05  # before the second try, and twice as long each time
 RETRY_MAX_S: Final = 1.0
 OUTAGE_S: Final = 30.0  # a broker that is started again, or a cluster that elects a leader, is back by then
@@ -245,10 +246,10 @@ class Feed:
 
     async def _published(self, body: bytes, shard: int) -> bool:
         loop = asyncio.get_running_loop()
-        until_s, wait_s = loop.time() + OUTAGE_S, RETRY_S
+        until_s, wait_s, answer_s = loop.time() + OUTAGE_S, RETRY_S, ANSWER_S
         while True:
             try:
-                async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+                async with asyncio.timeout(answer_s):
                     await self._publish(body, f"{self._id}:{self._sequence}", shard)
                 return True
             except Exception as error:  # whatever the bus raises: telemetry is lost, work goes on
@@ -260,7 +261,7 @@ class Feed:
                         )
                     return False
             await asyncio.sleep(wait_s)
-            wait_s = min(2 * wait_s, RETRY_MAX_S)
+            wait_s, answer_s = min(2 * wait_s, RETRY_MAX_S), min(2 * answer_s, PUBLISH_TIMEOUT_S)
 
     def _drop(self) -> None:
         with self._dropping:

@@ -76,7 +76,11 @@ def _span(span: Mapping[str, Any]) -> SpanRecord:
             for event in _dicts(span.get("events"))
         ],
         links=[
-            SpanLink(trace_id=_id(link["traceId"], 16), span_id=_id(link["spanId"], 8))
+            SpanLink(
+                trace_id=_id(link["traceId"], 16),
+                span_id=_id(link["spanId"], 8),
+                attributes=_attributes(link.get("attributes")),
+            )
             for link in _dicts(span.get("links"))
         ],
     )

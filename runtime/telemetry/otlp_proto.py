@@ -77,7 +77,12 @@ def _span(span: Span, about: dict[str, Any]) -> SpanRecord:
             SpanEvent(name=each.name, unix_ns=each.time_unix_nano, attributes=_attributes(each.attributes))
             for each in span.events
         ],
-        links=[SpanLink(trace_id=_id(each.trace_id, 16), span_id=_id(each.span_id, 8)) for each in span.links],
+        links=[
+            SpanLink(
+                trace_id=_id(each.trace_id, 16), span_id=_id(each.span_id, 8), attributes=_attributes(each.attributes)
+            )
+            for each in span.links
+        ],
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from antiphon.runtime.telemetry.attributes import AGENT, GENAI_AGENT_NAME, NODE, SCOPE_NAME
+from antiphon.runtime.telemetry.outward import outward
 from antiphon.runtime.telemetry.span import plain_attributes
 from antiphon.schemas.telemetry import SpanRecord
 
@@ -18,7 +19,7 @@ _ERROR: Final = 2
 def otlp(spans: Iterable[SpanRecord]) -> Json:
     """An ExportTraceServiceRequest, one resource for each node. Spans that still run are left out: OTLP has none."""
     nodes: dict[str, dict[str, list[Json]]] = {}
-    for span in spans:
+    for span in map(outward, spans):
         if span.end_ns:
             scopes = nodes.setdefault(str(span.attributes.get(NODE, "")), {})
             scopes.setdefault(str(span.attributes.get(SCOPE_NAME, "antiphon")), []).append(_otlp_span(span))
@@ -38,6 +39,7 @@ def chrome(spans: Sequence[SpanRecord]) -> Json:
 
     Events of a track must lie in one another, so what overlaps goes to a further track of its agent.
     """
+    spans = [outward(span) for span in spans]
     last_ns = max((max(span.start_ns, span.end_ns) for span in spans), default=0)
     tracks = _Tracks()
     places: dict[bytes, tuple[int, int]] = {}

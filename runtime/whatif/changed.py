@@ -57,8 +57,12 @@ def apply(
             _dedupe(changed, ensemble, change)
         elif change.verb is Verb.HEDGE:
             _hedge(changed, ensemble, change, rng)
+        elif change.verb is Verb.PARALLELISE:
+            _parallelise(changed, ensemble, change)
         else:
             _cut(changed, ensemble, change)
+    for name in question.least_attained:
+        changed.program = edits.least_attained(changed.program, pools_named(name, ensemble))
     for name, slots in question.pools.items():
         changed.program = edits.pool(changed.program, dict.fromkeys(pools_named(name, ensemble), slots))
     return changed
@@ -114,6 +118,33 @@ def _cut(changed: Changed, ensemble: Ensemble, change: Change) -> None:
     changed.gone |= tasks
     edit = edits.remove if change.verb is Verb.REMOVE else edits.drop
     changed.program = edit(changed.program, tasks)
+
+
+def _parallelise(changed: Changed, ensemble: Ensemble, change: Change) -> None:
+    """At most so many at once as batches, each after the one before: a policy's steps begin when any of them ends."""
+    most = None if change.number is None else round(change.number)
+    found = False
+    for played in ensemble.played:
+        for handler in change.selection.all(played.trace):
+            for group in _declared(played.trace, handler):
+                found = True
+                for at in range(0, len(group), most or len(group)):
+                    part = group[at : at + (most or len(group))]
+                    changed.program = edits.redep(changed.program, [played.call(each) for each in part])
+    if not found:
+        raise Unanswerable(
+            f"{change.selection} ran no steps one after the other that its code declares independent (ctx.each)"
+        )
+
+
+def _declared(trace: Trace, handler: Step) -> list[list[Step]]:
+    """The groups of a handler's steps that its code declares independent and that ran one at a time (``ctx.each``)."""
+    groups: dict[str, list[Step]] = {}
+    for step in (trace.steps[i] for i in handler.children):
+        group = facts.text(step.span, attr.GROUP)
+        if group and not step.excluded and facts.whole(step.span, attr.GROUP_WIDTH) == 1:
+            groups.setdefault(group, []).append(step)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def _dedupe(changed: Changed, ensemble: Ensemble, change: Change) -> None:

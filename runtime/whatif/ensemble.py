@@ -105,7 +105,7 @@ def _joined(usable: Sequence[tuple[Trace, Run]], missing: Counter[str]) -> Ensem
     if not kept:
         raise Unanswerable(f"no run can be replayed ({reasons(missing)}): ask about fewer of them at once")
     return Ensemble(
-        played=tuple(kept), cautious=cautious, hopeful=hopeful, left_out=missing, error=misses[len(misses) // 2]
+        played=tuple(kept), cautious=cautious, hopeful=hopeful, left_out=dict(missing), error=misses[len(misses) // 2]
     )
 
 

@@ -57,7 +57,10 @@ def flag(span: SpanRecord, key: str) -> bool:
 
 def operation(span: SpanRecord) -> str:
     """``process``, or what ``antiphon.operation`` says; empty for spans of other libraries."""
-    return PROCESS if span.kind == CONSUMER else text(span, attr.OPERATION)
+    if span.kind == CONSUMER:
+        return PROCESS
+    value = span.attributes.get(attr.OPERATION)  # as ``text``, without its call: every span is asked, several times
+    return value if isinstance(value, str) else ""
 
 
 def label(span: SpanRecord) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from antiphon.runtime.errors import Unanswerable
 from antiphon.runtime.whatif.changed import apply
@@ -10,6 +11,8 @@ from antiphon.runtime.whatif.interference import measure
 from antiphon.runtime.whatif.other_model import other_model
 from antiphon.runtime.whatif.question import Question, Verb
 from antiphon.runtime.whatif.trace import Trace
+
+LEAST_S: Final = 1e-4  # a change of latency that can be seen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +25,15 @@ class Drawn:
     after_s: tuple[float, float] | None
 
 
-def picture(question: Question, ensemble: Ensemble, samples: Sequence[Trace]) -> tuple[Drawn, ...]:
-    """The ensemble's first run in the hopeful replay, whose unedited form reproduces the record.
+def typical(before_s: Sequence[float], after_s: Sequence[float]) -> int:
+    """The place of the run that saves the median of what the runs save which change at all; 0 if none does."""
+    saved = [was - becomes for was, becomes in zip(before_s, after_s, strict=True)]
+    changed = sorted((s, place) for place, s in enumerate(saved) if abs(s) > LEAST_S)
+    return changed[len(changed) // 2][1] if changed else 0
+
+
+def picture(question: Question, ensemble: Ensemble, samples: Sequence[Trace], place: int) -> tuple[Drawn, ...]:
+    """The run at ``place`` of the ensemble in the hopeful replay, whose unedited form is near the record.
 
     Raises:
         Unanswerable: as ``answer``.
@@ -35,7 +45,7 @@ def picture(question: Question, ensemble: Ensemble, samples: Sequence[Trace]) ->
     after = changed.interference.replay(changed.program)
     if after is None:
         raise Unanswerable("with this change the run would block itself: ask for more slots")
-    before, played = ensemble.hopeful[1], ensemble.played[0]
+    before, played = ensemble.hopeful[1], ensemble.played[place]
     root = played.run.root + played.base
     depths: list[int] = []
     drawn: list[Drawn] = []

@@ -21,12 +21,17 @@ class Verb(StrEnum):
     DEDUPE = "dedupe"  # equal calls share one result
     REMOVE = "remove"  # not asked for; what followed it follows what was before
     DROP = "drop"  # nobody waits for it, and it is never begun
+    PARALLELISE = "parallelise"  # declared steps run together
     HEDGE = "hedge"  # a second attempt where the first takes long
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One part of the question. ``number``: factor of scale, seconds of hedge and, where given, of dedupe."""
+    """One part of the question.
+
+    ``number``: factor of scale, seconds of hedge and, where given, of dedupe (0: only of work under way), and at most
+    so many steps at once of parallelise.
+    """
 
     verb: Verb
     selection: Selection
@@ -36,10 +41,11 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """Changes, and pools with another number of slots."""
+    """Changes, pools with another number of slots, and pools that serve whoever had least of them first."""
 
     changes: tuple[Change, ...] = ()
     pools: Mapping[str, int] = field(default_factory=dict)
+    least_attained: tuple[str, ...] = ()
 
     def check(self, ensemble: Ensemble) -> None:
         """Whether the runs have what it asks about.
@@ -54,7 +60,7 @@ class Question:
                 raise Unanswerable(
                     f"none of {len(ensemble.played):,} runs used {change.selection}: {_there_are(kind, names[kind])}"
                 )
-        for pool in self.pools:
+        for pool in (*self.pools, *self.least_attained):
             pools_named(pool, ensemble)
 
 
@@ -80,6 +86,9 @@ def parse(
     dedupe: Iterable[str] = (),
     swap: Iterable[str] = (),
     hedge: Iterable[str] = (),
+    single_flight: Iterable[str] = (),
+    parallelise: Iterable[str] = (),
+    least_attained: Iterable[str] = (),
 ) -> Question:
     """From what was typed: ``agent:critic=8``, ``model:m=0.5``, ``tool:x``, ``tool:y=60s``, ``model:a=b``.
 
@@ -93,17 +102,24 @@ def parse(
         key, _, value = text.partition("=")
         ttl_s = seconds(f"the age in --dedupe {text[:80]}", value) if value else None
         changes.append(Change(verb=Verb.DEDUPE, selection=Selection.parse(key), number=ttl_s))
+    changes += [Change(verb=Verb.DEDUPE, selection=Selection.parse(text), number=0.0) for text in single_flight]
     changes += [Change(verb=Verb.REMOVE, selection=Selection.parse(text)) for text in remove]
     changes += [Change(verb=Verb.DROP, selection=Selection.parse(text)) for text in drop]
+    for text in parallelise:
+        key, _, value = text.partition("=")
+        most = _most(key, value) if value else None
+        changes.append(Change(verb=Verb.PARALLELISE, selection=_handlers(key), number=most))
     for key, value in _pairs("hedge", hedge):
         delay_s = seconds(f"the delay in --hedge {key}", value)
         changes.append(Change(verb=Verb.HEDGE, selection=Selection.parse(key), number=delay_s))
     pools = {key: _slots(key, value) for key, value in _pairs("pool", pool)}
-    if not (changes or pools):
+    fair = tuple(least_attained)
+    if not (changes or pools or fair):
         raise ConfigurationError(
-            "nothing would be different: give --pool, --scale, --remove, --drop, --dedupe, --swap or --hedge"
+            "nothing would be different: give --pool, --scale, --remove, --drop, --dedupe, --single-flight, --swap, "
+            "--parallelise, --least-attained or --hedge"
         )
-    return Question(changes=tuple(changes), pools=pools)
+    return Question(changes=tuple(changes), pools=pools, least_attained=fair)
 
 
 def _spellings(pool: str) -> tuple[str, ...]:
@@ -134,6 +150,13 @@ def _model(text: str) -> Selection:
     return selection
 
 
+def _handlers(text: str) -> Selection:
+    selection = Selection.parse(text)
+    if selection.kind is not Kind.AGENT:
+        raise ConfigurationError(f"--parallelise is about {text!r}, expected agent:NAME or agent:NAME.HANDLER")
+    return selection
+
+
 def _factor(key: str, value: str) -> float:
     try:
         found = float(value)
@@ -142,6 +165,12 @@ def _factor(key: str, value: str) -> float:
     if not 0 <= found <= MAX_FACTOR:
         raise ConfigurationError(f"--scale {key} is {value!r}, expected a factor from 0 to {MAX_FACTOR:g}")
     return found
+
+
+def _most(key: str, value: str) -> int:
+    if not (value.isascii() and value.isdigit() and 2 <= int(value[:20]) <= MAX_SLOTS):
+        raise ConfigurationError(f"--parallelise {key} is {value!r}, expected 2 or more steps at once")
+    return int(value)
 
 
 def _slots(key: str, value: str) -> int:

@@ -1,6 +1,7 @@
 """Robust linear regression with coefficients of at least zero, in plain Python."""
 
 from collections.abc import Sequence
+from operator import mul
 
 ROUNDS = 30
 TOLERATED = 2.0  # medians: a miss up to here counts by its square, a larger one by its size (1.345 standard deviations)
@@ -27,38 +28,43 @@ def fit_line(rows: Sequence[tuple[float, ...]], values: Sequence[float]) -> list
 
 
 def _reweighted(rows: Sequence[Sequence[float]], values: Sequence[float]) -> list[float]:
-    sizes = [max(value, 0.1 * _median(values), 1e-12) for value in values]
+    scales = [max(map(abs, column)) or 1.0 for column in zip(*rows, strict=True)]
+    columns = [[x / scale for x in column] for column, scale in zip(zip(*rows, strict=True), scales, strict=True)]
+    least = 0.1 * _median(values)
+    sizes = [max(value, least, 1e-12) for value in values]
     weights = [1.0 / size**2 for size in sizes]
     found: list[float] = []
     for _ in range(ROUNDS):
-        before, found = found, _least_squares(rows, values, weights)
+        before, found = found, _least_squares(columns, values, weights)
         if before and all(abs(a - b) <= 1e-4 * abs(b) for a, b in zip(before, found, strict=True)):
             break
-        fitted = [sum(c * x for c, x in zip(found, row, strict=True)) for row in rows]
+        fitted = [0.0] * len(values)
+        for coefficient, column in zip(found, columns, strict=True):
+            fitted = [f + coefficient * x for f, x in zip(fitted, column, strict=True)]
         # A call that took a hundredth of what it should would count for more than all others, if its own time
         # were what its miss is compared with.
         sizes = [max(v, f, 1e-12) for v, f in zip(values, fitted, strict=True)]
         misses = [abs(v - f) / size for v, f, size in zip(values, fitted, sizes, strict=True)]
         limit = max(TOLERATED * _median(misses), SMALLEST)
         weights = [min(1.0, limit / max(m, SMALLEST)) / size**2 for m, size in zip(misses, sizes, strict=True)]
-    return found
+    return [coefficient / scale for coefficient, scale in zip(found, scales, strict=True)]
 
 
 def _median(values: Sequence[float]) -> float:
     return sorted(values)[len(values) // 2]
 
 
-def _least_squares(rows: Sequence[Sequence[float]], values: Sequence[float], weights: Sequence[float]) -> list[float]:
+def _least_squares(
+    columns: Sequence[Sequence[float]], values: Sequence[float], weights: Sequence[float]
+) -> list[float]:
     """Normal equations by Gauss and Jordan on scaled columns; a dependent column gets zero."""
-    size = len(rows[0])
-    scales = [max(abs(row[c]) for row in rows) or 1.0 for c in range(size)]
+    size = len(columns)
     matrix = [[0.0] * (size + 1) for _ in range(size)]
-    for row, value, weight in zip(rows, values, weights, strict=True):
-        scaled = [x / s for x, s in zip(row, scales, strict=True)]
-        for i, x in enumerate(scaled):
-            for j, y in enumerate(scaled):
-                matrix[i][j] += weight * x * y
-            matrix[i][size] += weight * x * value
+    for i, column in enumerate(columns):
+        weighted = list(map(mul, weights, column))
+        for j in range(i, size):
+            matrix[i][j] = matrix[j][i] = sum(map(mul, weighted, columns[j]))
+        matrix[i][size] = sum(map(mul, weighted, values))
     largest = [matrix[i][i] for i in range(size)]
     kept: list[int] = []
     for i in range(size):
@@ -71,4 +77,4 @@ def _least_squares(rows: Sequence[Sequence[float]], values: Sequence[float], wei
             if j != i and matrix[j][i]:
                 factor = matrix[j][i]
                 matrix[j] = [x - factor * y for x, y in zip(matrix[j], matrix[i], strict=True)]
-    return [matrix[i][size] / scales[i] if i in kept else 0.0 for i in range(size)]
+    return [matrix[i][size] if i in kept else 0.0 for i in range(size)]

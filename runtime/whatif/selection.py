@@ -14,7 +14,7 @@ from antiphon.runtime.whatif.trace import Step, Trace
 class Kind(StrEnum):
     """What is named."""
 
-    AGENT = "agent"  # what its handlers do
+    AGENT = "agent"  # what its handlers do; agent.handler is one of them
     MODEL = "model"  # calls of a model, by its name or by the agent that makes them
     TOOL = "tool"  # calls of a tool
 
@@ -43,7 +43,11 @@ class Selection:
 
     def steps(self, trace: Trace) -> list[Step]:
         """The work itself, without what lies below other work of the selection."""
-        return _outermost(trace, [step for step in trace.steps if self.name in _names(trace, step).get(self.kind, ())])
+        return _outermost(trace, self.all(trace))
+
+    def all(self, trace: Trace) -> list[Step]:
+        """The work, also where it lies below other work of the selection."""
+        return [step for step in trace.steps if self.name in _names(trace, step).get(self.kind, ())]
 
     def calls(self, trace: Trace) -> list[Step]:
         """As ``steps``; for an agent the calls that its handlers answer, where those are on record."""
@@ -73,7 +77,7 @@ def known(traces: Iterable[Trace]) -> Mapping[Kind, set[str]]:
 def _names(trace: Trace, step: Step) -> Mapping[Kind, tuple[str, ...]]:
     span = step.span
     if step.operation == facts.PROCESS:
-        return {Kind.AGENT: (facts.text(span, attr.AGENT),)}
+        return {Kind.AGENT: (facts.text(span, attr.AGENT), step.label)}
     if step.operation == facts.TOOL:
         return {Kind.TOOL: (facts.text(span, attr.GENAI_TOOL_NAME),)}
     if step.operation == facts.MODEL:

@@ -84,7 +84,9 @@ class Stragglers:
         ]
         leaves = [leaf for group in groups for leaf in group]
         tail = tail_of(groups) if len(leaves) >= MIN_CALLS else None
-        if tail is None or tail.ratio < MIN_TAIL or _busy(leaves) > MAX_BUSY:
+        if tail is None or _busy(leaves) > MAX_BUSY:
+            return None
+        if tail.ratio < MIN_TAIL and self._cases.told(runs[-1].cohort, label) is None:
             return None
         if not all(read_only(x.observed.trace, x.step) for x in leaves):
             return None

@@ -17,12 +17,12 @@ it. Requests that would come faster if they were answered faster: arrivals are t
 """
 
 import random
-from collections import OrderedDict
 from typing import ClassVar
 
 from antiphon.agents.logging_agent.cases import Cases
 from antiphon.agents.logging_agent.detectors.base import Observed
 from antiphon.agents.logging_agent.queueing import examine, measured
+from antiphon.agents.logging_agent.recent import Recent
 from antiphon.agents.logging_agent.window import Joint, Suspects
 from antiphon.runtime.telemetry import attributes as attr
 from antiphon.runtime.whatif import facts
@@ -64,7 +64,7 @@ class QueueBound:
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
-        self._loads: OrderedDict[str, _Load] = OrderedDict()
+        self._loads: Recent[str, _Load] = Recent(_AGENTS)
         self._suspects: Suspects[tuple[str, str]] = Suspects()
         self._cases = Cases()
 
@@ -77,10 +77,7 @@ class QueueBound:
         agent = facts.text(span, attr.AGENT)
         if entered is None or left is None or not agent:
             return
-        load = self._loads.setdefault(agent, _Load())
-        self._loads.move_to_end(agent)
-        if len(self._loads) > _AGENTS:
-            self._loads.popitem(last=False)
+        load = self._loads.make(agent, _Load)
         load.wait_s = DECAY * load.wait_s + max(left - entered, 0) / 1e9
         load.serve_s = DECAY * load.serve_s + max(span.end_ns - left, 0) / 1e9
 
@@ -110,7 +107,9 @@ class QueueBound:
         return [finding for finding in found if finding is not None]
 
     def _finding(self, joint: Joint, cohort: str, agent: str) -> Finding | None:
-        remedied = examine(joint, cohort, agent, MAX_WAIT_SHARE)
+        known = next((p.observed.cohort for p in joint.placed if p.observed.cohort.key == cohort), None)
+        is_told = known is not None and self._cases.told(known, agent) is not None
+        remedied = examine(joint, cohort, agent, MAX_WAIT_SHARE, is_told=is_told)
         if remedied is None:
             return None
         case = self._cases.touch(remedied.shown[-1][0].cohort, agent)

@@ -99,29 +99,34 @@ class BlockedBehindLongRuns:
     def _examine(self, joint: Joint, label: str) -> list[Finding]:
         shares = [share for p in joint.placed if (share := _share(p, label, joint.unedited[1])) is not None]
         blocked = _blocked(shares)
-        if not blocked:
+        cohorts = {share.placed.observed.cohort.key: share.placed.observed.cohort for share in shares}
+        behind = {share.placed.observed.cohort.key for share in blocked}
+        told = {key for key, cohort in cohorts.items() if self._cases.told(cohort, label) is not None}
+        if not behind | told:
             return []
         pools = {pool for share in shares for step in share.calls if (pool := pool_of(step)) is not None}
         reordered = edits.least_attained(joint.hopeful, pools)
         saved = joint.saved_s(joint.placed, edits.least_attained(joint.cautious, pools), reordered)
         after = replay(reordered)
-        if saved is None or after is None or sum(low + high for low, high in saved) <= 0:
+        if saved is None or after is None or (not told and sum(low + high for low, high in saved) <= 0):
             return []
         longest_s = tuple(
             max(timeline.wait_ns[share.placed.call(step)[0]] for share in shares for step in share.calls) / 1e9
             for timeline in (joint.unedited[1], after)
         )
         found = []
-        for cohort in {share.placed.observed.cohort.key: share.placed.observed.cohort for share in blocked}.values():
-            own = [(p, s) for p, s in zip(joint.placed, saved, strict=True) if p.observed.cohort.key == cohort.key]
-            case = self._cases.touch(cohort, label)
+        for key in sorted(behind | told):
+            own = [(p, s) for p, s in zip(joint.placed, saved, strict=True) if p.observed.cohort.key == key]
+            case = self._cases.touch(cohorts[key], label)
+            support = case.support
             case.renew(((p.observed.trace.run, Gain(latency_s=s)) for p, s in own), len(own))
-            mine = [share for share in blocked if share.placed.observed.cohort.key == cohort.key]
-            case.support = len({share.placed.observed.trace.run for share in mine})
+            mine = [share for share in blocked if share.placed.observed.cohort.key == key]
+            case.support = len({share.placed.observed.trace.run for share in mine}) or support
             for share in mine:
                 trace = share.placed.observed.trace
                 case.witness(trace.id, (step.id for step in share.calls), trace.steps[0].end_ns)
-            found.append(self._finding(case, statistics.median(s.slowdown for s in mine), longest_s))
+            everyone = mine or [share for share in shares if share.placed.observed.cohort.key == key]
+            found.append(self._finding(case, statistics.median(s.slowdown for s in everyone), longest_s))
         return [finding for finding in found if finding is not None]
 
     def _finding(self, case: Case, slowdown: float, longest_s: tuple[float, ...]) -> Finding | None:

@@ -152,7 +152,7 @@ class UnstablePrefix:
             ),
             assumptions=(
                 "The instance caches prefixes and still holds the earlier prompt.",
-                "Where all prompts are of one length, all of their prefill is taken to follow the tokens.",
+                "Where all prompts are of one length, 88 % of their prefill is taken to follow the tokens.",
                 "Another order of the prompt may change what the model says: evaluate before use.",
             ),
         )

@@ -6,7 +6,7 @@ each replica computes the same beginning again.
 Evidence. `antiphon.prompt.block_hashes`, the replica in `antiphon.pool.id` (`model:NAME@NODE`) and the cached tokens
 that it reports. One cache for each replica (LRU, as large as `antiphon.kv.blocks_total` says, or else so large that it
 hits as often as was reported) is replayed twice: with the recorded replicas, and as the affinity policy would have
-routed. Grade B.
+routed. Tokens and model time are of all these calls, 1,000 at most; latency is of the newest 50 runs. Grade B.
 
 Guards. At least 20 requests and two replicas. What was cached counts as recorded or as replayed, whichever is more.
 Replicas that report much less than the replay of their own requests do not cache as assumed, and nothing is said. The
@@ -29,14 +29,14 @@ from antiphon.agents.logging_agent.cases import REQUIRED_RUNS, Cases, Gain
 from antiphon.agents.logging_agent.detectors.base import Observed
 from antiphon.agents.logging_agent.laws import Laws, asked_for
 from antiphon.agents.logging_agent.recent import Recent
-from antiphon.agents.logging_agent.replica_caches import Better, ReplicaCalls, better, call_at
+from antiphon.agents.logging_agent.replica_caches import Better, ReplicaCall, ReplicaCalls, better, call_at
 from antiphon.agents.logging_agent.shorter import factors_of, work_of
 from antiphon.agents.logging_agent.window import Joint, Placed, Suspects
 from antiphon.runtime.telemetry import attributes as attr
 from antiphon.runtime.whatif import edits, facts
 from antiphon.runtime.whatif.program import BOUNDS
 from antiphon.runtime.whatif.simulator import Program
-from antiphon.schemas.finding import Finding, Grade, Remedy
+from antiphon.schemas.finding import Finding, FindingState, Grade, Remedy
 from antiphon.schemas.policy import Affinity, Proposal
 from antiphon.schemas.telemetry import SpanRecord
 
@@ -56,6 +56,7 @@ class NoAffinity:
         self._laws = Laws(by=asked_for)
         self._calls: Recent[str, ReplicaCalls] = Recent(_MODELS)
         self._suspects: Suspects[str] = Suspects()
+        self._bounds: Recent[str, float] = Recent(_MODELS)  # told last: estimated again though none is balanced now
         self._cases = Cases()
 
     def observe(self, span: SpanRecord, node: str) -> None:
@@ -65,7 +66,7 @@ class NoAffinity:
         """Keep the trace's requests for the caches."""
         models = set()
         for step in observed.trace.steps:
-            call = call_at(step)
+            call = call_at(step, cohort=observed.cohort.key, run=observed.trace.run)
             if call is not None:
                 self._laws.note(step)
                 self._calls.make(step.label, ReplicaCalls).add(call)
@@ -78,13 +79,15 @@ class NoAffinity:
         found = []
         for model, window in self._suspects.due():
             calls = self._calls.get(model)
-            routing = None if calls is None else better(calls.by_start())
+            known = [] if calls is None else calls.by_start()
+            told = self._bounds.get(model)
+            routing = better(known) or (None if told is None else better(known, told))
             joint = None if routing is None else window.joint
             if routing is not None and joint is not None:
-                found += self._judge(model, routing, joint)
+                found += self._judge(model, known, routing, joint)
         return found
 
-    def _judge(self, model: str, routing: Better, joint: Joint) -> list[Finding]:
+    def _judge(self, model: str, known: Sequence[ReplicaCall], routing: Better, joint: Joint) -> list[Finding]:
         calls = {p.start: [s for s in p.observed.trace.steps if s.id in routing.moved] for p in joint.placed}
         affected = [p for p in joint.placed if calls[p.start]]
         saved_s = {
@@ -92,28 +95,43 @@ class NoAffinity:
         }
         latencies: list[tuple[float, float]] | None = None
         if None not in saved_s.values():
-            known = {key: value for key, value in saved_s.items() if value is not None}
-            edited = [_routed(program, affected, routing, known) for program in (joint.cautious, joint.hopeful)]
+            timed = {key: value for key, value in saved_s.items() if value is not None}
+            edited = [_routed(program, affected, routing, timed) for program in (joint.cautious, joint.hopeful)]
             latencies = joint.saved_s(affected, *edited)
-            if latencies is not None and sum(low + high for low, high in latencies) <= 0:
+            is_worse = latencies is not None and sum(low + high for low, high in latencies) <= 0
+            if is_worse and self._bounds.get(model) is None:
                 return []  # the favoured replicas have no room: fewer tokens, but longer waits
-        gains: dict[str, list[tuple[Placed, Gain]]] = {}
-        for index, p in enumerate(affected):
-            times = [saved_s[step.id] for step in calls[p.start]]
-            gain = Gain(
-                latency_s=None if latencies is None else latencies[index],
-                tokens=sum(routing.moved[step.id][1] for step in calls[p.start]),
-                model_s=sum(t for t in times if t is not None) if None not in times else None,
-            )
-            gains.setdefault(p.observed.cohort.key, []).append((p, gain))
-        found = (self._finding(model, routing, own) for own in gains.values())
+        faster = {p.observed.trace.run: s for p, s in zip(affected, latencies or (), strict=False)}
+        cohorts: dict[str, list[Placed]] = {}
+        for p in affected:
+            cohorts.setdefault(p.observed.cohort.key, []).append(p)
+        found = []
+        for key, own in cohorts.items():
+            calls_of: dict[str, list[ReplicaCall]] = {}
+            for call in known:
+                if call.cohort == key:
+                    calls_of.setdefault(call.run, []).append(call)
+            gains = {run: self._gain(model, made, routing, faster.get(run)) for run, made in calls_of.items()}
+            found.append(self._finding(model, routing, own, gains))
+        if any(finding is not None and finding.state is FindingState.OPEN for finding in found):
+            self._bounds.put(model, routing.bound)
         return [finding for finding in found if finding is not None]
 
-    def _finding(self, model: str, routing: Better, own: Sequence[tuple[Placed, Gain]]) -> Finding | None:
-        case = self._cases.touch(own[-1][0].observed.cohort, model)
-        case.renew(((p.observed.trace.run, gain) for p, gain in own), len(own))
+    def _gain(
+        self, model: str, made: Sequence[ReplicaCall], routing: Better, latency_s: tuple[float, float] | None
+    ) -> Gain:
+        """What a run saves, in the window or before: the caches are replayed over many more runs than the pools."""
+        tokens = [routing.moved[call.step][1] for call in made]
+        times = [self._laws.shorter_s(model, call.timed, saved) for call, saved in zip(made, tokens, strict=True)]
+        known_s = [saved_s for saved_s in times if saved_s is not None]
+        model_s = sum(known_s) if len(known_s) == len(times) else None
+        return Gain(latency_s=latency_s, tokens=sum(tokens), model_s=model_s)
+
+    def _finding(self, model: str, routing: Better, own: Sequence[Placed], gains: Mapping[str, Gain]) -> Finding | None:
+        case = self._cases.touch(own[-1].observed.cohort, model)
+        case.renew(gains.items(), len(gains))
         case.support = routing.calls if case.runs >= REQUIRED_RUNS else case.runs
-        for p, _ in own:
+        for p in own:
             spans = (step.id for step in p.observed.trace.steps if step.id in routing.moved)
             case.witness(p.observed.trace.id, spans, p.observed.trace.steps[0].end_ns)
         replicas = len(routing.routed.blocks)

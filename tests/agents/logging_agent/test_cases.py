@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from antiphon.agents.logging_agent.cases import Case, Gain
+from antiphon.agents.logging_agent.cases import Case, Cases, Gain
 from antiphon.agents.logging_agent.cohorts import Cohort
 from antiphon.agents.logging_agent.detectors.base import Observed, Saved
 from antiphon.runtime.whatif import edits
@@ -45,6 +45,33 @@ def test_runs_without_the_pattern_count_for_the_95th_percentile() -> None:
     assert finding.saving.latency_p95_s is not None
     assert finding.saving.latency_p95_s.point == pytest.approx(3.0)
     assert 0.0 <= finding.saving.latency_p95_s.low <= 3.0
+
+
+def test_what_was_told_is_told_again_however_small_it_becomes() -> None:
+    """Else the last word would be the largest of all estimates; what was never told must matter first."""
+    case, fresh = (Case(cohort([2.0] * 20), "s") for _ in range(2))
+    for n in range(10):
+        case.gain(f"run{n}", Gain(latency_s=(1.0, 1.0)))
+    assert found(case) is not None
+    for n in range(10):
+        for each in (case, fresh):
+            each.gain(f"run{n}", Gain(latency_s=(0.01, 0.01)))
+    finding = found(case)
+    assert finding is not None and finding.saving is not None and finding.saving.latency_s is not None
+    assert finding.saving.latency_s.point == pytest.approx(0.01)
+    assert found(fresh) is None
+
+
+def test_told_cases_are_known_as_such() -> None:
+    """A candidate is not."""
+    cases = Cases()
+    seen = cohort([2.0] * 5)
+    case = cases.touch(seen, "s")
+    case.gain("run0", Gain(latency_s=(1.0, 1.0)))
+    case.finding("p0", title="t", grade=Grade.B, remedy=Remedy(text="do"), rng=random.Random(0), required=50)
+    assert cases.told(seen, "s") is None
+    assert found(case) is not None
+    assert cases.told(seen, "s") is case
 
 
 def test_a_window_speaks_for_its_own_runs_only() -> None:

@@ -150,7 +150,7 @@ async def test_p2_sees_a_loop_over_rows(findings: Findings) -> None:
     """Six calls of one tool that takes many keys, each with another one."""
     (finding,) = await findings(rows, "p2")
     assert (finding.subject, finding.grade) == ("tool row", Grade.A)
-    assert finding.saving.latency_s.high == pytest.approx(0.1, rel=0.3)
+    assert finding.saving.latency_s.high == pytest.approx(0.1, rel=0.4)
 
 
 async def test_p4_sees_a_rate_that_is_asked_for_in_every_run(findings: Findings) -> None:

@@ -1,11 +1,13 @@
 """What routing by prefix would change is told from caches that work as the recorded ones did."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from antiphon.agents.logging_agent.prefix_routing import Request, recorded, serve
 from antiphon.agents.logging_agent.replica_caches import BLOCK_TOKENS, ReplicaCall, better
+from antiphon.runtime.whatif.time_law import Call
 
 REPLICAS = ("model:m@a", "model:m@b")
 
@@ -18,6 +20,7 @@ def calls(capacity: int, *, pages: tuple[int, float] | None = None, seed: int = 
     hits = serve(requests, recorded(chosen), replicas=REPLICAS, capacity=capacity).hits
     return [
         ReplicaCall(
+            cohort="c", run=f"{n}", timed=None,
             step=f"{n:04d}", replica=replica, request=request, tokens=5 * BLOCK_TOKENS,
             cached=hit * BLOCK_TOKENS, pages=pages,
         )
@@ -50,3 +53,24 @@ def test_a_size_that_is_told_is_believed() -> None:
     replicas = (call.replica for call in made)
     as_told = serve([call.request for call in made], recorded(replicas), replicas=REPLICAS, capacity=95)
     assert found.now.hits == as_told.hits
+
+
+def test_requests_that_hit_are_under_way_for_less_long() -> None:
+    """Five of six ns are prefill. Where the record says so, fewer are under way and fewer are sent elsewhere."""
+    made = [
+        replace(
+            call,
+            request=replace(call.request, start=n, end=n + 6),
+            timed=Call(uncached=5 * BLOCK_TOKENS, output=1, prefill_s=5e-9, decode_s=1e-9),
+        )
+        for n, call in enumerate(calls(55))
+    ]
+    known, unknown = better(made, 1.25), better([replace(call, timed=None) for call in made], 1.25)
+    assert known is not None and unknown is not None
+    assert sum(known.routed.hits) > 1.02 * sum(unknown.routed.hits)
+
+
+def test_a_bound_that_was_told_is_kept() -> None:
+    """Whatever the others would save now."""
+    found = better(calls(95), 2.0)
+    assert found is not None and found.bound == 2.0

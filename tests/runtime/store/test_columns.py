@@ -1,15 +1,18 @@
 """Pages of columns: every span of a run once, in order, numbers that match, however large the run."""
 
 import json
+import sqlite3
 import struct
+import tracemalloc
 from array import array
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from antiphon.runtime.store import columns
+from antiphon.runtime.store import columns, order
 from antiphon.runtime.store.columns import Flag, Place, links, page
 from antiphon.runtime.store.query import Reader
 from antiphon.runtime.store.sqlite import Store, Written
@@ -71,7 +74,7 @@ def test_pages_follow_one_another(
     make: Any, put: Callable[..., Written], reader: Reader, monkeypatch: pytest.MonkeyPatch, most_sorted: int
 ) -> None:
     """Every span once, spans of one start too, whether the run is sorted or read along the index of starts."""
-    monkeypatch.setattr(columns, "SORTED", most_sorted)
+    monkeypatch.setattr(order, "SORTED", most_sorted)
     put(*(make.process(n, at_s=n // 3) for n in range(1, 24)), make.process(99, trace=2, run="other", at_s=3))
     seen: list[int] = []
     after = Place()
@@ -96,3 +99,54 @@ def test_a_cursor_is_checked(text: str) -> None:
     """Whatever was not a page's own."""
     with pytest.raises(ValueError, match="cursor"):
         Place.parse(text)
+
+
+LARGE = """WITH RECURSIVE number (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < {count})
+    INSERT INTO spans (trace_id, span_id, run, node, operation, name, kind, start_ns, end_ns, status, attributes)
+    SELECT {trace}, CAST(printf('%08d', n) AS BLOB), '{run}', 'n1', 'chat', 'm', 2, n * 1000, n * 1000 + 500, 0, '{{}}'
+    FROM number"""
+
+
+def write_large(path: Path, count: int) -> None:
+    """A run of ``count`` spans and as many spans of another in between, without the writer, which takes a minute."""
+    connection = sqlite3.connect(path)
+    for run, trace in (("large", "x'01'"), ("other", "x'02'")):
+        connection.execute(LARGE.format(count=count, trace=trace, run=run))
+        connection.execute(f"INSERT INTO run_traces VALUES ({trace}, '{run}')")
+        connection.execute(
+            "INSERT INTO runs VALUES (?, 1000, ?, 0, ?, 0, 0, 0, 0, 0, 0, 0, ?, 0, 1, '', 'ok', 0)",
+            (run, count * 1000, count, run),
+        )
+    connection.commit()
+    connection.close()
+
+
+def test_a_page_of_a_very_large_run_costs_what_it_shows(store: Store, reader: Reader) -> None:
+    """Of 200,000 spans a page of 500, first or late, takes 200 steps of SQLite a span, and memory for itself alone."""
+    write_large(store.path, 200_000)
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 100
+
+    for start in (0, 150_000):
+
+        def work(connection: sqlite3.Connection, start: int = start) -> columns.Page | None:
+            connection.set_progress_handler(count, 100)
+            try:
+                return page(connection, "large", Place(start * 1000, 10**9), 500)
+            finally:
+                connection.set_progress_handler(None, 0)
+
+        steps = 0
+        tracemalloc.start()
+        try:
+            found = reader.ask(work)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert found is not None and found.count == 500
+        assert decode(found.body)[1]["start_ms"][0] == pytest.approx(start / 1000)
+        assert steps < 500 * 200
+        assert peak < 1_000_000

@@ -246,6 +246,15 @@ def test_a_corrupt_file_is_set_aside(make: Any, path: Path, clock: Any, content:
     store.close()
 
 
+def test_a_store_that_cannot_be_opened_says_so(path: Path, clock: Any) -> None:
+    """With what was expected instead; the place is free again once that is mended."""
+    path.mkdir()
+    with pytest.raises(ConfigurationError, match=r"store\.db cannot be opened .*: expected a file that this user"):
+        Store.open(path, clock=clock)
+    path.rmdir()
+    Store.open(path, clock=clock).close()
+
+
 def test_damage_found_while_writing_starts_a_new_file(make: Any, put: Any, store: Store, path: Path) -> None:
     """Readers that were open follow to the new file; an error of another kind is not taken for damage."""
     put(make.process(1))
@@ -319,6 +328,24 @@ def test_old_traces_go_whole(make: Any, path: Path, clock: Any) -> None:
     store.close()
 
 
+def test_a_trace_that_goes_on_is_kept(make: Any, path: Path, clock: Any) -> None:
+    """Its age counts from what was last seen of it, to ten seconds, however often it is written."""
+    store = Store.open(path, clock=clock, retention=Retention(max_age_s=100))
+    began_ns = clock.now_ns = make.start_ns
+    for n in range(61):
+        store.write([Received(batch=make.batch(make.process(n + 1, at_s=n), sequence=n + 1))])
+    reader = Reader.open(path)
+    with reader._pool.connection() as connection:
+        (last_ns,) = connection.execute("SELECT last_ns FROM traces").fetchone()
+    assert 50 * 10**9 < last_ns - began_ns <= 62 * 10**9
+    clock.now_ns = began_ns + 140 * 10**9
+    assert store.sweep() == 0
+    clock.now_ns = began_ns + 170 * 10**9
+    assert store.sweep() > 0
+    assert reader.run("r1") is None
+    store.close()
+
+
 def test_the_file_stays_below_its_byte_limit(make: Any, path: Path, clock: Any) -> None:
     """The oldest traces make room, in steps, and the file gives the pages back."""
     limit = 1_000_000
@@ -341,3 +368,28 @@ def test_a_finding_of_another_form_is_left_out(store: Store, path: Path) -> None
         connection.execute("INSERT INTO findings VALUES ('old', 'p1', 'open', 1, NULL, '{}')")
     connection.close()
     assert [found.id for found in Reader.open(path).findings()] == ["new"]
+
+
+@pytest.mark.parametrize("rare", [0, 2_000], ids=["common", "rare"])
+def test_runs_of_an_agent_are_found_however_few(
+    make: Any, put: Any, path: Path, monkeypatch: pytest.MonkeyPatch, rare: int
+) -> None:
+    """The same runs, looked up or met on the way; both filters hold, and neither finds what nobody did."""
+    monkeypatch.setattr("antiphon.runtime.store.query._RARE", rare)
+    put(*(make.process(n, trace=n, run=f"r{n}", agent="critic" if n == 3 else "writer", at_s=n) for n in range(1, 6)))
+    reader = Reader.open(path)
+    assert [run.run for run in reader.runs(RunFilter(agent="critic"), limit=9).runs] == ["r3"]
+    assert [run.run for run in reader.runs(RunFilter(agent="writer"), limit=2).runs] == ["r5", "r4"]
+    assert reader.runs(RunFilter(agent="critic", model="m"), limit=9).runs == ()
+    reader.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("WRITER", 1), ("writer.write", 1), ("%", 0), ("writer_write", 0), ("\\", 0)]
+)
+def test_words_of_a_title_are_words(make: Any, put: Any, path: Path, text: str, found: int) -> None:
+    """In either case; what SQL takes for wildcards stands for itself."""
+    put(make.process(1))
+    reader = Reader.open(path)
+    assert len(reader.runs(RunFilter(text=text), limit=9).runs) == found
+    reader.close()

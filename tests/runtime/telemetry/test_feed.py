@@ -171,7 +171,7 @@ async def test_a_batch_refused_for_long_is_lost_counted_and_logged_once(monkeypa
 
 async def test_a_bus_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Publishing has a deadline."""
-    monkeypatch.setattr(feed_module, "PUBLISH_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(feed_module, "ANSWER_S", 0.01)
     monkeypatch.setattr(feed_module, "OUTAGE_S", 0.0)
     bus = Bus()
     bus.gate.clear()
@@ -208,6 +208,26 @@ async def test_closing_lets_a_batch_in_flight_arrive() -> None:
         bus.gate.set()
         await closing
     assert len(bus.names) == 601
+
+
+async def test_closing_sends_again_what_a_broker_took_to_its_grave(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch on its way when a broker is killed is never answered: it goes out again, also from a node that ends."""
+    assert feed_module.ANSWER_S + feed_module.RETRY_S < feed_module.CLOSE_S
+    monkeypatch.setattr(feed_module, "ANSWER_S", 0.02)
+    bus = Bus()
+
+    async def publish(body: bytes, message_id: str, shard: int) -> None:
+        if bus.calls == 0:
+            bus.gate.clear()
+        elif bus.calls == 1:
+            bus.gate.set()  # started again
+        await bus.publish(body, message_id, shard)
+
+    feed = new_feed(publish)
+    feed.start()
+    work(LightTracer(feed, Random(1)), 3)
+    await feed.close()
+    assert bus.names == ["0", "1", "2"] and bus.calls == 2 and len(set(bus.ids)) == 1
 
 
 async def test_a_record_that_cannot_be_encoded_stops_nobody() -> None:

@@ -25,7 +25,7 @@ def test_otlp_reads_back() -> None:
     """Ids, times, kinds, values, events and links; what still runs has no form there."""
     first = span(1, None, 0, 9, **{"antiphon.node": "a", "n": 2**60, "f": 0.5, "yes": True, "list": ["x", "y"]})
     first.events = [SpanEvent(name="e", unix_ns=START, attributes={"k": "v"})]
-    first.links = [SpanLink(trace_id=bytes([2] * 16), span_id=bytes([3] * 8))]
+    first.links = [SpanLink(trace_id=bytes([2] * 16), span_id=bytes([3] * 8), attributes={"k": 1})]
     first.status, first.status_message = 2, "broke"
     made = json.loads(json.dumps(otlp([first, span(2, 1, 1, 0)])))
     (back,) = spans_of(made)

@@ -168,7 +168,7 @@ def test_another_model_takes_what_its_law_says(traced: "type[Traced]", recorded:
     [
         ("scale", "model:x=2", "big"),
         ("remove", "tool:x", "search"),
-        ("drop", "agent:x", "critic, writer"),
+        ("drop", "agent:x", "critic, critic.review, writer"),
         ("pool", "x=2", "agent:critic@n1"),
     ],
 )
@@ -177,6 +177,64 @@ def test_what_was_never_used_is_said_with_what_was(recorded: list[Spans], flag: 
     unknown: dict[str, Any] = {flag: [text]}
     with pytest.raises(Unanswerable, match=there):
         ask(recorded, **unknown)
+
+
+def checks(traced: "type[Traced]", number: int, width: int | None = 1) -> Spans:
+    """Three registers of 200 ms one after the other, as ``ctx.each`` without a policy asks them, then 50 ms."""
+    trace = traced(number)
+    clerk = trace.ask(None, "clerk.refund", 0, 650)
+    for place, name in enumerate(("orders", "payments", "parcels")):
+        begin = place * 200
+        trace.tool(clerk, name, begin, begin + 200, antiphon__group="1", antiphon__group__width=width)
+    trace.tool(clerk, "note", 600, 650)
+    return trace.spans
+
+
+@pytest.mark.parametrize(("text", "saves"), [("agent:clerk", 400), ("agent:clerk.refund", 400), ("agent:clerk=2", 200)])
+def test_declared_steps_run_together(traced: "type[Traced]", text: str, saves: int) -> None:
+    """All of them, or so many at once; what followed them waits for all."""
+    assert saved_ms(ask([checks(traced, 1), checks(traced, 2)], parallelise=[text])) == saves
+
+
+@pytest.mark.parametrize("width", [None, 2])
+def test_steps_that_are_not_declared_or_ran_together_stay(traced: "type[Traced]", width: int | None) -> None:
+    """Nothing says that they may move, or nothing would change."""
+    with pytest.raises(Unanswerable, match=r"ctx\.each"):
+        ask([checks(traced, 1, width)], parallelise=["agent:clerk"])
+
+
+def test_one_flight_shares_only_what_is_under_way(traced: "type[Traced]") -> None:
+    """Of three equal calls the second begins while the first runs and ends with it; the third begins later."""
+    runs = []
+    for number, at_ms in enumerate((0.0, 100.0, 5_000.0), 1):
+        trace = traced(number, at_ms=at_ms)
+        root = trace.ask(None, "a.b", 0, 400)
+        trace.tool(root, "search", 0, 400, content="same")
+        runs.append(trace.spans)
+    assert ask(runs, single_flight=["tool:search"]).before_s == pytest.approx((0.4, 0.4, 0.4))
+    assert sorted(ask(runs, single_flight=["tool:search"]).after_s) == pytest.approx([0.3, 0.4, 0.4])
+    assert sorted(ask(runs, dedupe=["tool:search=60s"]).after_s) == pytest.approx([0, 0.3, 0.4])
+
+
+def test_whoever_had_least_goes_first(traced: "type[Traced]") -> None:
+    """Two long runs take turns at one slot, 20 s each; a short one that comes at 45 s is served at 60 s, not 80."""
+
+    def calls(number: int, at_s: int, *waits_and_ends: tuple[int, int]) -> Spans:
+        trace = traced(number, at_ms=at_s * 1e3)
+        root = trace.ask(None, "a.b", 0, waits_and_ends[-1][1] * 1e3)
+        begin = 0
+        for wait, end in waits_and_ends:
+            facts: dict[str, Any] = {"antiphon.model.queue_s": float(wait), "antiphon.pool.capacity": 1}
+            trace.model(root, begin * 1e3, end * 1e3, **facts)
+            begin = end
+        return trace.spans
+
+    runs = [calls(1, 0, (0, 20), (20, 60)), calls(2, 0, (20, 40), (20, 80)), calls(3, 45, (35, 40))]
+    found = ask(runs, least_attained=["model:m"])
+    assert found.before_s == pytest.approx((60, 80, 40))
+    assert found.after_s == pytest.approx((60, 85, 20))
+    with pytest.raises(Unanswerable, match="there are agent:a@n1, model m"):
+        ask(runs, least_attained=["model:other"])
 
 
 def test_the_run_itself_cannot_be_removed(recorded: list[Spans]) -> None:

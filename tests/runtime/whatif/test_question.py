@@ -11,6 +11,9 @@ def test_all_flags_become_changes_in_the_order_of_their_effect() -> None:
     """Another model before its factor, structure after durations, whatever the order on the command line."""
     question = parse(
         hedge=["tool:z=500ms"],
+        parallelise=["agent:clerk.refund=4", "agent:clerk"],
+        single_flight=["model:m"],
+        least_attained=["model:m"],
         drop=["agent:judge"],
         remove=["tool:x"],
         dedupe=["tool:y", "tool:w=60s"],
@@ -23,11 +26,15 @@ def test_all_flags_become_changes_in_the_order_of_their_effect() -> None:
         (Verb.SCALE, "model:critic", 0.5, ""),
         (Verb.DEDUPE, "tool:y", None, ""),
         (Verb.DEDUPE, "tool:w", 60.0, ""),
+        (Verb.DEDUPE, "model:m", 0.0, ""),
         (Verb.REMOVE, "tool:x", None, ""),
         (Verb.DROP, "agent:judge", None, ""),
+        (Verb.PARALLELISE, "agent:clerk.refund", 4, ""),
+        (Verb.PARALLELISE, "agent:clerk", None, ""),
         (Verb.HEDGE, "tool:z", 0.5, ""),
     ]
     assert question.pools == {"agent:critic": 8, "model:m@n": 2}
+    assert question.least_attained == ("model:m",)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +54,8 @@ def test_all_flags_become_changes_in_the_order_of_their_effect() -> None:
         ("dedupe", "tool:y=0s", "the age"),
         ("remove", "tool:", "names nothing"),
         ("drop", "queue:x", "names nothing"),
+        ("parallelise", "tool:x", "agent:NAME"),
+        ("parallelise", "agent:x=1", "2 or more"),
     ],
 )
 def test_what_cannot_be_read_is_said(flag: str, text: str, said: str) -> None:

@@ -29,12 +29,14 @@ def _labels(trace: Trace, text: str, *, calls: bool = False) -> list[str]:
 
 
 def test_steps_by_kind_and_name(traced: "type[Traced]") -> None:
-    """A model by its name or by the agent that calls it; an agent's nested work counts once."""
+    """A model by its name or by the agent that calls it, an agent or one handler; nested work counts once."""
     trace = _trace(traced)
     assert _labels(trace, "model:m") == ["model m", "model m"]
     assert _labels(trace, "model:critic") == ["model m"]
     assert _labels(trace, "tool:search") == ["tool search", "tool search"]
     assert _labels(trace, "agent:critic") == ["critic.review"]
+    assert _labels(trace, "agent:critic.again") == ["critic.again"]
+    assert [step.label for step in Selection.parse("agent:critic").all(trace)] == ["critic.review", "critic.again"]
     assert _labels(trace, "agent:m") == []
 
 
@@ -48,7 +50,7 @@ def test_calls_of_an_agent_are_what_its_callers_wait_for(traced: "type[Traced]")
 def test_all_that_could_be_selected(traced: "type[Traced]") -> None:
     """By kind."""
     assert known([_trace(traced)]) == {
-        Kind.AGENT: {"writer", "critic"},
+        Kind.AGENT: {"writer", "writer.write", "critic", "critic.review", "critic.again"},
         Kind.MODEL: {"m", "writer", "critic"},
         Kind.TOOL: {"search"},
     }
