@@ -9,6 +9,7 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
+from antiphon.runtime.certificate import Certificate
 from antiphon.runtime.errors import ConfigurationError
 
 log = structlog.get_logger(__name__)
@@ -35,12 +36,12 @@ class _Quiet(uvicorn.Server):
 class Listening:
     """An application that is being served. ``port`` is the real one."""
 
-    def __init__(self, server: _Quiet, task: asyncio.Task[None], name: str, host: str, port: int) -> None:
+    def __init__(self, server: _Quiet, task: asyncio.Task[None], name: str, host: str, port: int, scheme: str) -> None:
         self._server = server
         self._task = task
         self._name = name
         self.port = port
-        self.address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+        self.address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/"
 
     async def stop(self, deadline_s: float = 3.0) -> None:
         """Let running requests finish, and be gone after ``deadline_s``. Idempotent."""
@@ -53,14 +54,18 @@ class Listening:
             await asyncio.wait((self._task,), timeout=1.0)
 
 
-async def listen(app: ASGIApp, host: str, port: int, *, name: str) -> Listening:
+async def listen(app: ASGIApp, host: str, port: int, *, name: str, certificate: Certificate | None = None) -> Listening:
     """Serve in the background of this event loop (port 0: any free one); ``name`` is for messages.
 
+    With a certificate it speaks TLS, and nothing else.
+
     Raises:
-        ConfigurationError: the address is not this machine's, or the port is taken.
+        ConfigurationError: the address is not this machine's, the port is taken, or the certificate cannot be used.
     """
     if not 0 <= port <= 65535:
         raise ConfigurationError(f"{name} port {port}: expected 0 to 65535")
+    if certificate is not None:
+        certificate.check()
     try:
         listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
@@ -74,8 +79,12 @@ async def listen(app: ASGIApp, host: str, port: int, *, name: str) -> Listening:
     config = uvicorn.Config(
         app, loop="none", http="h11", ws="none", lifespan="off", log_config=None, access_log=False,
         timeout_graceful_shutdown=2, server_header=False,
+        proxy_headers=False,  # who is at the other end is what the socket says, not what a header does
+        ssl_certfile=None if certificate is None else certificate.chain,
+        ssl_keyfile=None if certificate is None else certificate.key,
     )  # fmt: skip
     server = _Quiet(config)
     task = asyncio.create_task(server.serve([listener]), name=name)
     await server.listening.wait()
-    return Listening(server, task, name, host, listener.getsockname()[1])
+    scheme = "http" if certificate is None else "https"
+    return Listening(server, task, name, host, listener.getsockname()[1], scheme)

@@ -14,8 +14,14 @@ from pydantic import SecretStr
 
 from antiphon.runtime.agent import Agent
 from antiphon.runtime.client import Client
+from antiphon.runtime.clock import Clock
 from antiphon.runtime.compose import node_name, open_host
+from antiphon.runtime.console.access import OWNER, Access, access_of
 from antiphon.runtime.console.app import create_app
+from antiphon.runtime.console.auth import Entrance
+from antiphon.runtime.console.by_password import ByPassword
+from antiphon.runtime.console.by_proxy import ByProxy
+from antiphon.runtime.console.by_token import ByToken
 from antiphon.runtime.console.feed import LiveFeed
 from antiphon.runtime.console.office import Office
 from antiphon.runtime.console.otlp_in import Receiver
@@ -37,7 +43,6 @@ from antiphon.schemas.node import AgentCard, NodeCard
 # By dotted path, because runtime never imports agents.
 AGENTS = ("antiphon.agents.logging_agent.agent:logging_agent",)
 KIND = "console"
-OWNER = "owner"  # the caller's name of whoever has the console's token
 SETTLE_S = 2.0  # how long stopping waits for telemetry that is still on its way to the store
 DAY_S = 86_400.0
 MB = 1_000_000
@@ -47,7 +52,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Observatory:
-    """What runs. ``url`` opens the console, its token included."""
+    """What runs. ``url`` opens the console, with its token where people come in by that."""
 
     host: Host
     url: str
@@ -58,10 +63,11 @@ async def observatory(settings: Settings) -> AsyncGenerator[Observatory, None]:
     """Everything that watches a tenant, until the body ends.
 
     Raises:
-        ConfigurationError: another one already writes this home's store, the port is taken, or the store is newer
-            than this version.
+        ConfigurationError: another one already writes this home's store, the port is taken, the store is newer than
+            this version, or the console would be open to whoever can reach it.
         BusUnavailable: no server can be reached or started.
     """
+    access = access_of(settings)
     async with AsyncExitStack() as stack:
         host = await stack.enter_async_context(open_host(settings, node=node_name(KIND)))
         retention = Retention(max_age_s=settings.retention_days * DAY_S, max_bytes=settings.retention_mb * MB)
@@ -82,8 +88,11 @@ async def observatory(settings: Settings) -> AsyncGenerator[Observatory, None]:
 
         token = console_token(settings.home)
         client = Client(host)
-        office = Office(client, store, reader, token, capture_content=settings.capture_content)
-        app = create_app(reader, directory, token, live, clock=host.clock, more=office.routes())
+        office = Office(client, store, reader, capture_content=settings.capture_content)
+        app = create_app(
+            reader, directory, token, live, clock=host.clock, more=office.routes(), access=access,
+            entrance=entrance_of(access, token, store, host.clock),
+        )  # fmt: skip
         received = feed_of_others(host)
         received.start()
         stack.push_async_callback(received.close)
@@ -91,13 +100,22 @@ async def observatory(settings: Settings) -> AsyncGenerator[Observatory, None]:
         tokens = settings.http_tokens or {OWNER: SecretStr(token)}
         door = Door(client, tokens, settings.http_origins, receiver.routes())
         app.add_middleware(Beside, door=door.app)
-        server = await serve(app, settings.console_host, settings.console_port)
+        server = await serve(app, settings.console_port)
         stack.push_async_callback(server.stop)
         stack.callback(door.close)
         stack.callback(office.close)
         agents = [_load(path) for path in AGENTS]
         await stack.enter_async_context(Node(host, agents, kind=KIND, address=server.address))
-        yield Observatory(host, f"{server.address}?token={token}")
+        yield Observatory(host, access.url(server.port, token))
+
+
+def entrance_of(access: Access, token: str, store: Store, clock: Clock) -> Entrance:
+    """How people come in."""
+    if access.passwords:
+        return ByPassword(access.passwords, store, clock)
+    if access.proxy is not None:
+        return ByProxy(access.proxy, token)
+    return ByToken(token, secure=access.certificate is not None)
 
 
 def feed_of_others(host: Host) -> Feed:

@@ -14,6 +14,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -22,6 +23,7 @@ from pydantic import Field, PrivateAttr, SecretStr, TypeAdapter, ValidationError
 from antiphon.runtime.bus.durability import Durability
 from antiphon.runtime.errors import ConfigurationError
 from antiphon.runtime.models.setting import FORMS, ModelName, ModelSetting, OpenAISetting, anchored
+from antiphon.runtime.passwords import FORM
 from antiphon.schemas.identity import check_name
 from antiphon.schemas.message import Value
 
@@ -29,6 +31,10 @@ PREFIX: Final = "ANTIPHON_"
 FILE: Final = "antiphon.toml"
 BUILT_IN_MODEL: Final = "smollm2-135m"
 SHORTEST_TOKEN: Final = 16  # characters
+
+_PATHS: Final = ("home", "console_cert", "console_key")
+_AS_JSON: Final = ("console_names", "console_passwords", "console_proxies", "http_tokens", "http_origins")
+_SECRET: Final = ("nats_token", "knowledge_token", "http_tokens", "console_passwords")
 
 CallerName = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,64}$")]
 BUILT_IN_MODELS: Final = (BUILT_IN_MODEL, "all-minilm-l6-v2")
@@ -56,6 +62,29 @@ class Settings(Value):
     console_host: str = Field(default="127.0.0.1", min_length=1, description="an address: where the console listens")
     console_port: int = Field(
         default=8484, ge=0, le=65535, description="a whole number from 0 to 65535: the console's port (0: any free one)"
+    )
+    console_names: tuple[Annotated[str, Field(pattern=r"^([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])$")], ...] = Field(
+        default=(), description="a list of names such as console.example.org: under which the console is opened"
+    )
+    console_cert: Path | None = Field(
+        default=None, description="a PEM file: the console's certificate, with which it speaks TLS"
+    )
+    console_key: Path | None = Field(
+        default=None, description="a PEM file: the certificate's private key, if it is in a file of its own"
+    )
+    console_passwords: dict[CallerName, SecretStr] = Field(
+        default_factory=dict,
+        description="what `antiphon password` prints, by person (a-z, 0-9, _ and -; not owner: that is whoever has the "
+        "token): who may sign in to the console",
+    )
+    console_proxy_header: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9_-]+$",
+        description="a header such as X-Forwarded-User: in which a web server before the console says who somebody is",
+    )
+    console_proxies: tuple[IPv4Network | IPv6Network, ...] = Field(
+        default=(IPv4Network("127.0.0.1"), IPv6Network("::1")),
+        description="a list of addresses or networks such as 10.0.0.5 or 10.0.0.0/24: from which that server connects",
     )
     http_tokens: dict[CallerName, SecretStr] = Field(
         default_factory=dict,
@@ -102,6 +131,13 @@ class Settings(Value):
     @classmethod
     def _tenant(cls, tenant: str) -> str:
         return check_name("tenant", tenant)
+
+    @field_validator("console_passwords")
+    @classmethod
+    def _console_passwords(cls, passwords: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        if "owner" in passwords or not all(re.fullmatch(FORM, kept.get_secret_value()) for kept in passwords.values()):
+            raise ValueError("the owner, or a password as people type it")
+        return passwords
 
     @field_validator("http_tokens")
     @classmethod
@@ -204,15 +240,16 @@ def _from_file(file: Path) -> dict[str, Any]:
             raise ConfigurationError(f"{file} sets {key!r}, expected one of {', '.join(sorted(Settings.model_fields))}")
     if isinstance(given.get("models"), dict):
         given["models"] = anchored(given["models"], file.parent)
-    if isinstance(given.get("home"), str):
-        given["home"] = _folder(given["home"], file.parent)
+    for key in _PATHS:
+        if isinstance(given.get(key), str):
+            given[key] = _folder(given[key], file.parent)
     return given
 
 
 def _from_variable(field: str, variable: str, text: str, cwd: Path, in_file: object) -> object:
-    if field == "home":
+    if field in _PATHS:
         return _folder(text, cwd)
-    if field in ("http_tokens", "http_origins"):
+    if field in _AS_JSON:
         return _json(text)
     if field != "models":
         return text
@@ -240,7 +277,7 @@ def _explained(error: ValidationError, sources: Mapping[str, str]) -> Configurat
     where = sources.get(field, field)
     if field == "models" and len(first["loc"]) > 1:
         return _explained_model(error, where, 1)
-    found = "something else" if field in ("nats_token", "knowledge_token", "http_tokens") else _shown(first["input"])
+    found = "something else" if field in _SECRET else _shown(first["input"])
     return ConfigurationError(f"{where} is {found}, expected {Settings.model_fields[field].description}")
 
 

@@ -15,8 +15,9 @@ from typing import Final
 
 from antiphon.runtime.bus.topology import STREAMS
 from antiphon.runtime.checkup.verdict import Status, Verdict
+from antiphon.runtime.console.access import access_of
 from antiphon.runtime.console.auth import OPEN
-from antiphon.runtime.console.server import LOOPBACK
+from antiphon.runtime.errors import ConfigurationError
 from antiphon.runtime.settings import Settings
 from antiphon.runtime.version import VERSION
 
@@ -117,10 +118,14 @@ async def disk(settings: Settings) -> Sequence[Verdict]:
 async def console(settings: Settings) -> Sequence[Verdict]:
     """Whether the console's port is free, or a console has it already."""
     host, port = settings.console_host, settings.console_port
-    address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
-    if host not in LOOPBACK:
-        advice = f"console_host is one of {', '.join(LOOPBACK)}; from elsewhere forward the port through ssh"
-        return [Verdict(name="console", status=Status.FAIL, found=f"{host!r} is not loopback", advice=advice)]
+    try:
+        access = access_of(settings)
+        if access.certificate is not None:
+            access.certificate.check()
+    except ConfigurationError as error:
+        advice = "docs/console.md says who may look and act, and what it takes"
+        return [Verdict(name="console", status=Status.FAIL, found=error.message, advice=advice)]
+    address = access.address(port)
     try:
         socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
     except OSError as error:

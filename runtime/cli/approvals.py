@@ -3,13 +3,13 @@
 import json
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from antiphon.runtime.approvals import Approvals, moment
 from antiphon.runtime.cli.common import body_of, login, run
 from antiphon.runtime.cli.connection import connected_host
+from antiphon.runtime.cli.screen import Console
 from antiphon.runtime.console.terminal import duration
 from antiphon.runtime.errors import UnknownApproval
 from antiphon.schemas.approval import Approval, ApprovalState

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from antiphon.runtime.cli.chat_form import answer_of
+from antiphon.runtime.cli.screen import Console, printable
 from antiphon.runtime.delivery.ordering import Shown
 from antiphon.runtime.errors import AntiphonError
 from antiphon.schemas.node import HandlerCard
@@ -94,8 +94,3 @@ class Terminal:
         if self._is_within_line:
             typer.echo()
             self._is_within_line = False
-
-
-def printable(text: str) -> str:
-    """Without control characters: a model's words must not move the cursor or change the terminal's colours."""
-    return "".join(character for character in text if character.isprintable() or character in "\n\t")

@@ -18,6 +18,7 @@ from antiphon.runtime.cli import (
     mcp,
     models,
     observe,
+    password,
     policy,
     replay,
     schedules,
@@ -61,6 +62,7 @@ def root(
 
 app.command("init")(init.init)
 app.command("doctor")(doctor.doctor)
+app.command("password")(password.password)
 app.command("run")(serve.run_system)
 app.command("up")(serve.up)
 app.command("serve")(serve.serve_model)

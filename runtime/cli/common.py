@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar
 import typer
 
 from antiphon.runtime.cli.main import INTERRUPTED
+from antiphon.runtime.cli.screen import printable
 from antiphon.runtime.errors import AntiphonError, ConfigurationError, InvalidMessage
 from antiphon.runtime.settings import Settings, load_settings
 
@@ -33,7 +34,7 @@ def fail(error: AntiphonError, *, as_json: bool = False) -> NoReturn:
         typer.echo(json.dumps({"error": error.info().model_dump()}))
     else:
         typer.secho(f"{type(error).__name__}: ", fg="red", bold=True, nl=False, err=True)
-        typer.echo(error.message, err=True)
+        typer.echo(printable(error.message), err=True)
     raise typer.Exit(1)
 
 

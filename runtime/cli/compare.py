@@ -7,13 +7,13 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 
 from antiphon.runtime.cli.common import fail, settings
 from antiphon.runtime.cli.dataset import examples_on
 from antiphon.runtime.cli.observe import AS_JSON, open_reader
 from antiphon.runtime.cli.replay import plain, stopped
+from antiphon.runtime.cli.screen import Console
 from antiphon.runtime.clock import SystemClock
 from antiphon.runtime.console.replays import comparison_view
 from antiphon.runtime.errors import AntiphonError, Unanswerable

@@ -8,12 +8,12 @@ from contextlib import closing
 from pathlib import Path
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from antiphon.runtime.cli.common import fail, settings
 from antiphon.runtime.cli.observe import AS_JSON, open_reader
 from antiphon.runtime.cli.replay import chosen
+from antiphon.runtime.cli.screen import Console
 from antiphon.runtime.durations import seconds
 from antiphon.runtime.errors import AntiphonError, ConfigurationError, Unanswerable
 from antiphon.runtime.replay.dataset import Example, example_of, read_lines, write_lines

@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -13,6 +12,7 @@ from rich.text import Text
 from antiphon.runtime.approvals import moment
 from antiphon.runtime.cli.common import fail, run
 from antiphon.runtime.cli.connection import connected_host
+from antiphon.runtime.cli.screen import Console
 from antiphon.runtime.console.terminal import duration
 from antiphon.runtime.delivery.bodies import unpack
 from antiphon.runtime.delivery.letters import Letter, Letters

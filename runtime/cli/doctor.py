@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from antiphon.runtime.cli.screen import Console
 from antiphon.runtime.errors import ConfigurationError
 from antiphon.runtime.models.setting import LocalSetting
 from antiphon.runtime.settings import BUILT_IN_MODELS, FILE, Settings, load_settings

@@ -5,12 +5,12 @@ from contextlib import closing
 from typing import TypeVar
 
 import typer
-from rich.console import Console
 
 from antiphon.runtime.agent import Handler, remote
 from antiphon.runtime.cli.common import fail, login, run
 from antiphon.runtime.cli.connection import connected
 from antiphon.runtime.cli.observe import open_reader
+from antiphon.runtime.cli.screen import Console
 from antiphon.runtime.console.terminal import finding_panel, findings_table
 from antiphon.runtime.errors import AntiphonError, ConfigurationError, UnknownAgent, UnknownHandler
 from antiphon.runtime.store.seen import seen_attributes

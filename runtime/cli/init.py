@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import NoReturn
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from antiphon.runtime.cli.common import fail, run
+from antiphon.runtime.cli.screen import Console
 from antiphon.runtime.errors import AntiphonError, ConfigurationError
 from antiphon.runtime.models.discovery import Answer, Offer, chosen, endpoints, look, offers
 from antiphon.runtime.models.pull import PACKAGED, is_pulled

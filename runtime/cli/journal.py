@@ -6,13 +6,13 @@ from typing import Any
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from antiphon.runtime.approvals import moment
 from antiphon.runtime.cli.common import run, settings
 from antiphon.runtime.cli.connection import connected_host
+from antiphon.runtime.cli.screen import Console
 from antiphon.runtime.console.terminal import duration
 from antiphon.runtime.store.archive import find_journal
 from antiphon.runtime.store.query import Reader

@@ -5,11 +5,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Column, Table
 
 from antiphon.runtime.cli.common import fail
+from antiphon.runtime.cli.screen import Console
 from antiphon.runtime.errors import ConfigurationError
 
 app = typer.Typer(help="Compile kernels for every accelerator; tune them for the one at hand.", no_args_is_help=True)

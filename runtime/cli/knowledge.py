@@ -10,14 +10,13 @@ from typing import Any
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from antiphon.runtime.agent import Handler, remote
-from antiphon.runtime.cli.chat_output import printable
 from antiphon.runtime.cli.common import run, settings
 from antiphon.runtime.cli.connection import connected
 from antiphon.runtime.cli.models import pull_shown
+from antiphon.runtime.cli.screen import Console, printable
 from antiphon.runtime.client import Client, Done
 from antiphon.runtime.delivery.payload import problems
 from antiphon.runtime.errors import InvalidMessage

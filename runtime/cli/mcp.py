@@ -58,8 +58,9 @@ def serve(
 
 async def _serve_http(server: "Server[Any]", port: int) -> None:
     """Serve to whoever the door would let in."""
+    from antiphon.runtime.console.access import OWNER
     from antiphon.runtime.gateways.mcp.http_server import http_app, serve_http
-    from antiphon.runtime.observatory import OWNER, console_token
+    from antiphon.runtime.observatory import console_token
 
     found = settings()
     token = console_token(found.home)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Final
 
 import typer
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -21,6 +20,7 @@ from rich.table import Table
 
 from antiphon.runtime.cli.common import fail, run, settings
 from antiphon.runtime.cli.connection import connected_host
+from antiphon.runtime.cli.screen import Console
 from antiphon.runtime.clock import SystemClock
 from antiphon.runtime.errors import AntiphonError, ConfigurationError, MissingExtra, ModelUnavailable
 from antiphon.runtime.models.calibration import UNITS, Calibration, write_calibration

@@ -4,9 +4,9 @@ import json
 from contextlib import closing
 
 import typer
-from rich.console import Console
 
 from antiphon.runtime.cli.common import fail, settings
+from antiphon.runtime.cli.screen import Console
 from antiphon.runtime.console.terminal import runs_table, score_line, spending_table, trace_tree
 from antiphon.runtime.console.views import RunDetail, RunsView
 from antiphon.runtime.errors import AntiphonError, ConfigurationError

@@ -6,11 +6,11 @@ from typing import Any, Final
 
 import typer
 from pydantic import TypeAdapter, ValidationError
-from rich.console import Console
 from rich.table import Table
 
 from antiphon.runtime.cli.common import run
 from antiphon.runtime.cli.connection import connected
+from antiphon.runtime.cli.screen import Console
 from antiphon.runtime.client import Client
 from antiphon.runtime.delivery.payload import problems
 from antiphon.runtime.errors import ConfigurationError

@@ -1,7 +1,8 @@
-"""``antiphon replay | diff``: a recorded run done again, and two runs side by side."""
+"""``antiphon replay | diff``: a recorded run done again, and two runs or cohorts side by side."""
 
 import dataclasses
 import json
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -9,14 +10,16 @@ from typing import Any, NoReturn, TypeVar
 
 import typer
 from pydantic import TypeAdapter, ValidationError
-from rich.console import Console
 from rich.progress import Progress
 
 from antiphon.runtime.cli.common import body_of, fail, run, settings
 from antiphon.runtime.cli.connection import connected_host
 from antiphon.runtime.cli.main import INTERRUPTED
 from antiphon.runtime.cli.observe import AS_JSON, open_reader
-from antiphon.runtime.console.replays import counterfactual_view, difference_view, verdict_view
+from antiphon.runtime.cli.screen import Console
+from antiphon.runtime.console.cohort import Cohort
+from antiphon.runtime.console.comparing import Cohorts, contrast_of, contrasted
+from antiphon.runtime.console.replays import contrast_view, counterfactual_view, difference_view, verdict_view
 from antiphon.runtime.delivery.payload import problems
 from antiphon.runtime.errors import AntiphonError, ConfigurationError, Unanswerable
 from antiphon.runtime.host import Host
@@ -38,7 +41,7 @@ from antiphon.schemas.policy import Policy
 from antiphon.schemas.telemetry import SpanRecord
 
 SYSTEM = typer.Option(..., "--system", help="FILE.py:NAME or package.module:NAME of the code that is to do it.")
-RUN = typer.Argument(help="A run id, or the beginning of one.")
+SIDE = typer.Argument(help="A run id, or the beginning of one; or a cohort, such as 'agent=writer before=2h'.")
 _POLICIES: TypeAdapter[list[Policy]] = TypeAdapter(list[Policy])
 
 T = TypeVar("T")
@@ -99,17 +102,35 @@ def replay(
 
 
 def diff(
-    left: str = RUN,
-    right: str = RUN,
+    left: str = SIDE,
+    right: str = SIDE,
     as_json: bool = AS_JSON,
 ) -> None:
-    """Lay two runs side by side: aligned steps, critical path, tokens, cost and results."""
+    """Lay two runs side by side: aligned steps, critical path, tokens, cost and results.
+
+    Or two cohorts, with intervals. A cohort is words such as 'workflow=planner.plan last=2h': workflow, agent, model,
+    status, finding, arm, last, before and limit.
+    """
+    if "=" in left or "=" in right:
+        _guarded(lambda: _contrast(left, right, as_json=as_json), as_json=as_json)
+        return
 
     def work() -> Difference:
         with closing(open_reader()) as reader:
             return difference(*(_spans(reader, each) for each in (left, right)))
 
     _show(_guarded(work, as_json=as_json), difference_view, as_json=as_json)
+
+
+def _contrast(left: str, right: str, *, as_json: bool) -> None:
+    now_ns = time.time_ns()
+    cohorts = Cohort.parse(left, now_ns), Cohort.parse(right, now_ns)
+    with closing(open_reader()) as reader:
+        if as_json:
+            typer.echo(contrasted(reader, Cohorts(first=cohorts[0], second=cohorts[1]), now_ns).model_dump_json())
+            return
+        found, left_out, _ = contrast_of(reader, cohorts, now_ns)
+    Console().print(contrast_view(found, (left, right), left_out))
 
 
 def chosen(reader: Reader, prefix: str) -> str:

@@ -5,11 +5,11 @@ from datetime import datetime
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from antiphon.runtime.cli.common import body_of, run
 from antiphon.runtime.cli.connection import connected, find_handler
+from antiphon.runtime.cli.screen import Console
 from antiphon.runtime.client import Client
 from antiphon.runtime.errors import ConfigurationError, InvalidMessage
 from antiphon.runtime.json_schema import problems

@@ -32,7 +32,9 @@ UNTIL_EOF = typer.Option(False, "--until-eof", help="Stop when standard input cl
 
 def run_system(
     target: str = typer.Argument(help="FILE.py:NAME or package.module:NAME of an antiphon.System."),
-    console: bool = typer.Option(True, help="Start the console (antiphon up) if none is alive; it ends with this."),
+    console: bool = typer.Option(
+        True, help="Start the console (antiphon up, where the settings say) if none is alive; it ends with this."
+    ),
     name: str = typer.Option("", help="The node's name; made up if not given."),
     until_eof: bool = UNTIL_EOF,
 ) -> None:
@@ -63,6 +65,11 @@ def run_system(
 
 def up(
     port: int | None = typer.Option(None, min=0, max=65535, help="The console's port; 0 takes any free one."),
+    host: str = typer.Option(
+        "",
+        help="The address the console listens on; only this machine's own if not given. Others need console_passwords "
+        "and a certificate, or a web server with a login before it (docs/console.md).",
+    ),
     servers: int | None = typer.Option(
         None, help="How many bus servers this home has: 1, or a cluster of 3 or 5; as last time if not given."
     ),
@@ -79,6 +86,8 @@ def up(
         found = settings()
         if port is not None:
             found = found.model_copy(update={"console_port": port})
+        if host:
+            found = found.model_copy(update={"console_host": host})
         _configure_logging(found, None)
         async with AsyncExitStack() as stack:
             if servers is not None:

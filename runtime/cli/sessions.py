@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from contextlib import aclosing
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from antiphon.runtime.approvals import moment
-from antiphon.runtime.cli.chat_output import printable
 from antiphon.runtime.cli.common import run
 from antiphon.runtime.cli.connection import connected_host
+from antiphon.runtime.cli.screen import Console, printable
 from antiphon.runtime.console.terminal import duration
 from antiphon.runtime.sessions.store import SessionStore, unknown
 from antiphon.schemas.inference import Part, TextPart, ToolCall

@@ -3,11 +3,11 @@
 import json
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from antiphon.runtime.cli.common import fail, settings
+from antiphon.runtime.cli.screen import Console
 from antiphon.runtime.console.questions import TableView, table_csv
 from antiphon.runtime.errors import AntiphonError
 from antiphon.runtime.store.sql import MOST_ROWS, SECONDS, ask

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from antiphon.runtime.approvals import moment
 from antiphon.runtime.cli.common import run
 from antiphon.runtime.cli.connection import connected_host
+from antiphon.runtime.cli.screen import Console
 from antiphon.runtime.console.terminal import duration
 from antiphon.runtime.delivery.task_status import TaskStatus, task_status
 from antiphon.schemas.journal import Entry

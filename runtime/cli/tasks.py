@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from antiphon.runtime.agent import Handler
 from antiphon.runtime.cli.common import body_of, run
 from antiphon.runtime.cli.connection import connected, find_handler
+from antiphon.runtime.cli.screen import Console
 from antiphon.runtime.client import Client, Done
 from antiphon.runtime.delivery.outcome import await_result, failure_of, read_result
 from antiphon.runtime.described import handler_of

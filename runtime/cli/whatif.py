@@ -9,12 +9,12 @@ from contextlib import closing
 from pathlib import Path
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 
 from antiphon.runtime.cli.common import fail
 from antiphon.runtime.cli.observe import AS_JSON, one_run, open_reader
-from antiphon.runtime.console.cohort import choose, samples, spans_of
+from antiphon.runtime.cli.screen import Console
+from antiphon.runtime.console.cohort import LIMIT, MOST, Cohort, choose, samples, spans_of
 from antiphon.runtime.console.curves import svg
 from antiphon.runtime.console.what_if import answer_view
 from antiphon.runtime.durations import seconds
@@ -37,21 +37,30 @@ def whatif(
     dedupe: list[str] = typer.Option([], help="Equal calls share one result, at any age or up to one: tool:y=60s."),
     swap: list[str] = typer.Option([], help="Another model answers: model:big=small, or the model calls of an agent."),
     hedge: list[str] = typer.Option([], help="A second attempt after a delay: tool:z=500ms, agent:critic=2s."),
+    single_flight: list[str] = typer.Option([], help="Equal calls share one that is under way: tool:y, model:m."),
+    parallelise: list[str] = typer.Option([], help="Declared steps run together: agent:clerk, agent:clerk.refund=8."),
+    least_attained: list[str] = typer.Option([], help="Runs that had least of it are served first: model:m."),
+    workflow: str | None = typer.Option(None, help="Only runs that came in by this handler: planner.plan."),
     agent: str | None = typer.Option(None, help="Only runs in which this agent took part."),
     model: str | None = typer.Option(None, help="Only runs that used this model."),
     status: RunStatus | None = typer.Option(None, help="Only runs that ended so; without it, those that succeeded."),
+    finding: str | None = typer.Option(None, help="Only runs that are evidence of this finding: its whole id."),
+    arm: str | None = typer.Option(None, help="Only runs in an arm of a policy: POLICY=treated, POLICY=control."),
     last: str = typer.Option("", help="Only runs begun in the last 10m, 24h, 7d."),
-    limit: int = typer.Option(200, min=1, max=1_000, help="The newest so many runs."),
+    limit: int = typer.Option(LIMIT, min=1, max=MOST, help="The newest so many runs."),
     plot: Path | None = typer.Option(None, help="Also draw the latencies before and after into this SVG file."),
     as_json: bool = AS_JSON,
 ) -> None:
     """Replay recorded runs with something changed: what would they have taken?"""
     try:
         question = parse(
-            pool=pool, scale=scale, remove=remove, drop=drop, dedupe=dedupe, swap=swap, hedge=hedge
+            pool=pool, scale=scale, remove=remove, drop=drop, dedupe=dedupe, swap=swap, hedge=hedge,
+            single_flight=single_flight, parallelise=parallelise, least_attained=least_attained,
         )  # fmt: skip
-        since_ns = round((time.time() - seconds("--last", last)) * 1e9) if last else 0
-        wanted = RunFilter(agent=agent, model=model, status=status)
+        cohort = Cohort(
+            workflow=workflow, agent=agent, model=model, status=status, finding=finding, arm=arm,
+            last_s=seconds("--last", last) if last else None, limit=limit,
+        )  # fmt: skip
         quiet = as_json or not Console(stderr=True).is_terminal
         with (
             closing(open_reader()) as reader,
@@ -59,9 +68,9 @@ def whatif(
         ):
             left_out: Counter[str] = Counter()
             if run:
-                chosen = [one_run(reader, run, wanted)]
+                chosen = [one_run(reader, run, RunFilter(agent=agent, model=model, status=status))]
             else:
-                runs = choose(reader, wanted, since_ns=since_ns, limit=limit, left_out=left_out)
+                runs = choose(reader, cohort, now_ns=time.time_ns(), left_out=left_out)
                 chosen = [each.run for each in runs]
             reading = progress.add_task("reading runs", total=len(chosen))
             ensemble = assemble((spans_of(reader, each) for each in progress.track(chosen, task_id=reading)), left_out)

@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Route
 from antiphon.runtime.client import Client
 from antiphon.runtime.console import wishes
 from antiphon.runtime.console.asking import BadRequest, answer, body, query
+from antiphon.runtime.console.auth import visitor_of
 from antiphon.runtime.console.refusing import refused
 from antiphon.runtime.delivery.letters import Letters
 from antiphon.runtime.delivery.redrive import Redriver, Resolution
@@ -100,6 +101,9 @@ class Actions:
         if action is None:
             raise BadRequest(404, f"no action {name[:80]!r}: there are {', '.join(ACTIONS)}")
         wish = await body(request, action.form)
+        person = visitor_of(request).name
+        if person is not None:  # proven: nobody else can be claimed
+            wish = wish.model_copy(update={"by": person})
         act = await asyncio.to_thread(
             self._store.begin_act, action=name, by=wish.by, arguments=wish.model_dump(mode="json", exclude={"by"})
         )

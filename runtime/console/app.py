@@ -11,9 +11,11 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import BaseRoute, Route
 
 from antiphon.runtime.clock import Clock, SystemClock
+from antiphon.runtime.console.access import LOCAL, Access
 from antiphon.runtime.console.api import Api, Directory
 from antiphon.runtime.console.asking import BadRequest
-from antiphon.runtime.console.auth import OPEN, Gate
+from antiphon.runtime.console.auth import OPEN, Entrance, Gate
+from antiphon.runtime.console.by_token import ByToken
 from antiphon.runtime.console.feed import LiveFeed
 from antiphon.runtime.console.overview import Overview
 from antiphon.runtime.console.pages import page_routes
@@ -32,11 +34,15 @@ def create_app(
     *,
     clock: Clock | None = None,
     more: Sequence[BaseRoute] = (),
+    access: Access = LOCAL,
+    entrance: Entrance | None = None,
 ) -> Starlette:
     """Pages and API behind ``token``. ``directory`` says who is alive; ``live`` is fed by the store's writer.
 
-    ``more`` are the routes of an Office: what needs the bus, or writes.
+    ``more`` are the routes of an Office: what needs the bus, or writes. ``access`` says where the console is reached;
+    ``entrance`` how people come in: with the token if it is not given. Programs always come with the token.
     """
+    entrance = entrance if entrance is not None else ByToken(token, secure=access.certificate is not None)
     clock = clock if clock is not None else SystemClock()
     parts = (Api(reader, directory, live, clock), Overview(reader, clock), Waterfall(reader))
     app = Starlette(
@@ -46,9 +52,10 @@ def create_app(
             Route("/api/docs", _docs),
             *page_routes(),
             *(route for part in parts for route in part.routes()),
+            *entrance.routes(),
             *more,
         ],
-        middleware=[Middleware(Gate, token=token)],
+        middleware=[Middleware(Gate, token=token, access=access, entrance=entrance)],
         exception_handlers={
             BadRequest: _bad_request,
             HTTPException: _http_error,
@@ -57,6 +64,7 @@ def create_app(
         },
     )
     app.state.live = live
+    app.state.access = access
     return app
 
 

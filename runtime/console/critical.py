@@ -1,16 +1,16 @@
-"""The critical path of a run: the work that, had it been shorter, would have ended the run sooner."""
+"""The critical path of a run as it was recorded, finished or not: the work that its end waits for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from antiphon.runtime.replay.critical import waited_for
 from antiphon.schemas.telemetry import SpanRecord
 
 
 def critical(spans: Sequence[SpanRecord]) -> frozenset[bytes]:
     """Ids of the spans on it.
 
-    Backwards from the end of what ended last among the spans without a parent: inside a span, the child that ended
-    last before the moment is on the path, then the one that ended last before that one began, and so on (the walk of
-    Jaeger's critical path, jaeger-ui #1288). What was sent and ends before its work (a submit) hands on to that work.
+    All spans without a parent stand side by side. What was sent and ends before its work (a submit) lasts as long as
+    that work; what has not ended lasts to the end of the record.
     """
     ids = {span.span_id: span for span in spans}
     spans = list(ids.values())  # of two records of one span the last counts
@@ -21,19 +21,12 @@ def critical(spans: Sequence[SpanRecord]) -> frozenset[bytes]:
         parent = span.parent_id if span.parent_id in ids and span.parent_id != span.span_id else None
         children.setdefault(parent, []).append(span)
     reach = _reach(children, ends)
-    for siblings in children.values():
-        siblings.sort(key=lambda span: reach[span.span_id])
-    found: set[bytes] = set()
-    waiting: list[tuple[bytes | None, int]] = [(None, last_ns)]
-    while waiting:
-        parent, until_ns = waiting.pop()
-        for span in reversed(children.get(parent, ())):
-            if span.span_id in found or reach[span.span_id] > until_ns or span.start_ns >= until_ns:
-                continue
-            found.add(span.span_id)
-            waiting.append((span.span_id, reach[span.span_id]))
-            until_ns = span.start_ns
-    return frozenset(found)
+
+    def below(parent: bytes | None) -> Iterator[tuple[bytes | None, int, int]]:
+        return ((span.span_id, span.start_ns, reach[span.span_id]) for span in children.get(parent, ()))
+
+    first_ns = min((span.start_ns for span in spans), default=0)
+    return frozenset(found for found, _ in waited_for(None, first_ns, last_ns, below) if found is not None)
 
 
 def _reach(children: dict[bytes | None, list[SpanRecord]], ends: dict[bytes, int]) -> dict[bytes, int]:

@@ -1,7 +1,8 @@
 """``GET /metrics``: what Prometheus scrapes, in its text format.
 
 https://prometheus.io/docs/instrumenting/exposition_formats/. Counters begin at zero with the process, as Prometheus
-expects of every restart. Written by hand: about twelve families do not need a client library and its registry.
+expects of every restart. Written by hand: about twelve families do not need a client library and its registry. Handlers
+of known agents are there from the start with 0: ``rate()`` sees nothing of a series that begins with its first task.
 """
 
 import asyncio
@@ -16,10 +17,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from antiphon.runtime.bus.base import ConsumerState
+from antiphon.runtime.store.facts import PROCESS
 from antiphon.runtime.store.query import Reader
 from antiphon.runtime.store.rollups import Cell
 from antiphon.runtime.store.standing import Standing, standing
 from antiphon.runtime.store.totals import Kind, Totals
+from antiphon.schemas.node import AgentCard
 
 BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -47,15 +50,21 @@ class Family:
 
 
 class Metrics:
-    """Handler over the store and ``queues``, which says how far consumers of durable work are."""
+    """Handler over the store, ``queues``, which says how far consumers of durable work are, and known ``agents``."""
 
     def __init__(
-        self, totals: Totals, reader: Reader, path: Path, queues: Callable[[], Awaitable[list[ConsumerState]]]
+        self,
+        totals: Totals,
+        reader: Reader,
+        path: Path,
+        queues: Callable[[], Awaitable[list[ConsumerState]]],
+        agents: Callable[[], Awaitable[list[AgentCard]]],
     ) -> None:
         self._totals = totals
         self._reader = reader
         self._path = path
         self._queues = queues
+        self._agents = agents
 
     def routes(self) -> list[BaseRoute]:
         """Where it is found."""
@@ -64,9 +73,10 @@ class Metrics:
     async def metrics(self, request: Request) -> Response:
         """Everything, as it is now."""
         async with asyncio.timeout(BUS_S):
-            queues = await self._queues()
+            queues, agents = await self._queues(), await self._agents()
         found, size = await asyncio.to_thread(lambda: (self._reader.ask(standing), _size(self._path)))
-        families = (*_work(self._totals.read()), *_kept(found, size), _queued(queues))
+        handlers = {(agent.name, PROCESS, ""): Cell() for agent in agents if not agent.observes}
+        families = (*_work(handlers | self._totals.read()), *_kept(found, size), _queued(queues))
         return Response("".join(family.text() for family in families), media_type=CONTENT_TYPE)
 
 

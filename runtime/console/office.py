@@ -13,7 +13,7 @@ from antiphon.runtime.bus.topology import TASKS
 from antiphon.runtime.client import Client
 from antiphon.runtime.console.actions import ACTIONS, Actions
 from antiphon.runtime.console.asking import Nothing, answer, query
-from antiphon.runtime.console.auth import action_token
+from antiphon.runtime.console.auth import visitor_of
 from antiphon.runtime.console.metrics import Metrics
 from antiphon.runtime.console.questions import Questions
 from antiphon.runtime.console.work import WorkDesk
@@ -24,12 +24,15 @@ from antiphon.schemas.message import Value
 
 
 class SessionView(Value):
-    """What a page needs to know. ``action_token`` goes as bearer token with whatever is posted.
+    """What a page needs to know. ``action_token`` goes in the header X-Antiphon-Action with whatever is posted.
 
+    ``person``: who one has proven to be, if one has. ``signed_in``: by a session, which ``POST /logout`` ends.
     ``capture``: whether prompts and replies are kept. ``actions``: what can be posted to ``/api/actions/``.
     """
 
     action_token: str
+    person: str | None
+    signed_in: bool
     tenant: str
     version: str
     capture: bool
@@ -39,22 +42,17 @@ class SessionView(Value):
 class Office:
     """Work, actions, questions and metrics of one tenant."""
 
-    def __init__(self, client: Client, store: Store, reader: Reader, token: str, *, capture_content: bool) -> None:
+    def __init__(self, client: Client, store: Store, reader: Reader, *, capture_content: bool) -> None:
         host = client.host
         self._bus = host.bus
+        self._tenant = host.tenant
+        self._capture = capture_content
         self._closing = asyncio.Event()
-        self._session = SessionView(
-            action_token=action_token(token),
-            tenant=host.tenant,
-            version=VERSION,
-            capture=capture_content,
-            actions=tuple(ACTIONS),
-        )
         self._parts: Sequence[Any] = (
             WorkDesk(client, reader, self._closing),
             Actions(client, store, reader),
             Questions(store.path, reader, host.clock),
-            Metrics(store.totals, reader, store.path, self._queues),
+            Metrics(store.totals, reader, store.path, self._queues, host.directory.agents),
         )
 
     def routes(self) -> list[BaseRoute]:
@@ -67,7 +65,18 @@ class Office:
     async def session(self, request: Request) -> Response:
         """Where one is, and how to act."""
         query(request, Nothing)
-        return answer(self._session)
+        visitor = visitor_of(request)
+        return answer(
+            SessionView(
+                action_token=visitor.action_token,
+                person=visitor.name,
+                signed_in=bool(visitor.session),
+                tenant=self._tenant,
+                version=VERSION,
+                capture=self._capture,
+                actions=tuple(ACTIONS),
+            )
+        )
 
     def close(self) -> None:
         """End the streams that are open. Idempotent."""

@@ -7,7 +7,18 @@ import html
 import re
 from typing import Any, Final, NamedTuple
 
-from antiphon.runtime.console import actions, api, office, overview, overview_views, questions, views, waterfall, work
+from antiphon.runtime.console import (
+    actions,
+    api,
+    comparing,
+    office,
+    overview,
+    overview_views,
+    questions,
+    views,
+    waterfall,
+    work,
+)
 from antiphon.runtime.console.asking import Nothing
 from antiphon.runtime.gateways.http.views import TaskView
 from antiphon.runtime.version import VERSION
@@ -51,7 +62,9 @@ OPERATIONS: Final = (
     Operation("get", "/api/topology", "Who spoke to whom", overview.WindowQuery, overview_views.TopologyView),
     Operation("get", "/api/messages", "Messages as they came", overview.MessagesQuery, overview_views.MessagesView),
     Operation("get", "/api/models", "How model instances did", overview.WindowQuery, overview_views.ModelsView),
-    Operation("get", "/api/compare", "Two runs side by side", questions.CompareQuery, questions.DifferenceView),
+    Operation("get", "/api/compare", "Two runs side by side", comparing.CompareQuery, comparing.DifferenceView),
+    Operation("post", "/api/compare", "Two cohorts, with intervals", comparing.Cohorts, comparing.ContrastView),
+    Operation("get", "/api/cohort", "What a cohort has in it", comparing.CohortQuery, comparing.CohortView),
     Operation("get", "/api/tasks", "Tasks, the newest first", work.TasksQuery, work.TasksView),
     Operation("get", "/api/tasks/{task}", "One task", Nothing, TaskView),
     Operation("get", "/api/dead", "Dead letters", work.LettersQuery, work.LettersView),

@@ -71,14 +71,15 @@ class Receiver:
         for span in spans[:LIMIT]:
             try:
                 check_span(span)
+                _check_ids(span)
             except InvalidMessage:
                 rejected += 1
             else:
                 self._feed.add_span(_row(self._ours(span)))
-        rejected += max(len(spans) - LIMIT, 0)
-        if rejected:
-            log.warning("otlp_spans_rejected", taken=len(spans), rejected=rejected)
-        return _taken(kind, rejected)
+        beyond = max(len(spans) - LIMIT, 0)
+        if rejected or beyond:
+            log.warning("otlp_spans_rejected", received=len(spans), rejected=rejected, beyond_limit=beyond)
+        return _taken(kind, rejected, beyond)
 
     def _ours(self, span: SpanRecord) -> SpanRecord:
         found = mapped(span, self._hash)
@@ -106,6 +107,8 @@ def _unpacked(body: bytes, encoding: str | None) -> bytes:
         raise BadRequest(413, f"the body has more than {BODY_BYTES:,} bytes unpacked: send fewer spans at once")
     if not unpacking.eof:
         raise BadRequest(400, "the body is gzip that breaks off")
+    if unpacking.unused_data:
+        raise BadRequest(400, "the body goes on after its gzip: expected one member")
     return found
 
 
@@ -123,6 +126,12 @@ def _from_protobuf(body: bytes) -> tuple[list[SpanRecord], int]:
     from antiphon.runtime.telemetry.otlp_proto import spans_of
 
     return spans_of(body)
+
+
+def _check_ids(span: SpanRecord) -> None:
+    """Of zeros only they are nobody's, by the specification; as one trace they would join strangers. InvalidMessage."""
+    if not (any(span.trace_id) and any(span.span_id)):
+        raise InvalidMessage(f"span {span.name[:80]!r} has an id of zeros")
 
 
 def _row(span: SpanRecord) -> SpanRow:
@@ -149,8 +158,12 @@ def _flat(value: Any) -> Any:
     return value
 
 
-def _taken(kind: str, rejected: int) -> Response:
-    message = "ids or times that no span can have" if rejected else ""
+def _taken(kind: str, unfit: int, beyond: int) -> Response:
+    rejected = unfit + beyond
+    reasons = [f"{unfit:,} with ids or times that no span can have"] if unfit else []
+    if beyond:
+        reasons.append(f"{beyond:,} beyond the {LIMIT:,} that one request may have: send fewer at once")
+    message = "; ".join(reasons)
     if kind == PROTOBUF:
         from antiphon.runtime.telemetry.otlp_proto import response
 

@@ -94,7 +94,7 @@ class Overview:
         """Who spoke to whom."""
         asked = query(request, WindowQuery)
         found = await asyncio.to_thread(self._reader.ask, partial(topology, window=self._window(asked)))
-        return answer(TopologyView.of(found, asked.window_s))
+        return answer(TopologyView.of(found, max((self._clock.unix_ns() - found.since_ns) / 1e9, 0.001)))
 
     async def messages(self, request: Request) -> Response:
         """The newest messages, or those after a place."""

@@ -73,7 +73,7 @@ class EdgeView(Value):
 
 
 class TopologyView(Value):
-    """What was recorded in the last ``window_s``; ``truncated``: only its newest ``spans``."""
+    """What was recorded in the last ``window_s``; ``truncated``: its newest ``spans``, less than asked for."""
 
     window_s: float
     spans: int
@@ -136,7 +136,10 @@ class MessagesView(Value):
 
 
 class ModelView(Value):
-    """One instance for one tenant. None: no call of the window says it. ``batch``: served at a time, mean."""
+    """One instance for one tenant; empty: a cache or an equal call answered. None: no call of the window says it.
+
+    ``batch``: served at a time, mean.
+    """
 
     model: str
     instance: str
@@ -155,12 +158,12 @@ class ModelView(Value):
     capacity: int | None
     pages_used: int | None
     pages_total: int | None
-    utilisation: float
+    utilisation: float | None
     cost_usd: float
 
 
 class ModelsView(Value):
-    """Model instances, the busiest first; ``truncated``: only the window's newest calls were looked at."""
+    """Model instances, the busiest first; ``truncated``: only the newest calls were looked at, of ``window_s``."""
 
     window_s: float
     truncated: bool
@@ -171,6 +174,8 @@ class ModelsView(Value):
         cls, found: Mapping[tuple[str, str, str], ModelUse], since_ns: int, until_ns: int, *, truncated: bool
     ) -> "ModelsView":
         """From the calls of the window."""
+        if truncated:
+            since_ns = min(start_ns for use in found.values() for start_ns, _ in use.spans)
         window_s = (until_ns - since_ns) / 1e9
         rows = [
             _model(key, use, use.busy_s(since_ns, until_ns), window_s)
@@ -180,7 +185,10 @@ class ModelsView(Value):
 
 
 class CalibrationPoint(Value):
-    """One finding whose saving was predicted and measured. ``error``: (predicted - realised) / realised."""
+    """One finding whose saving was predicted and measured. ``error``: (predicted - realised) / realised.
+
+    Both are means over all runs of the cohort, those without the pattern included.
+    """
 
     finding: str
     pattern: str
@@ -212,6 +220,8 @@ def _calibration(finding: Finding) -> Iterable[CalibrationPoint]:
     }
     for unit, (predicted, realised) in pairs.items():
         if predicted is not None and realised is not None:
+            share = 1.0 if finding.prevalence is None else finding.prevalence  # measured over all runs of the cohort
+            predicted = Estimate(**{name: value * share for name, value in predicted})
             yield CalibrationPoint(
                 finding=finding.id,
                 pattern=finding.pattern,
@@ -270,7 +280,7 @@ def _model(key: tuple[str, str, str], use: ModelUse, busy_s: float, window_s: fl
         ttft_p50_ms=_quantile(use.first, 0.5),
         ttft_p95_ms=_quantile(use.first, 0.95),
         inter_token_ms=1000 * use.decode_s / use.decoded if use.decoded else None,
-        tokens_per_s=use.output_tokens / busy_s if busy_s else None,
+        tokens_per_s=use.output_tokens / busy_s if busy_s and instance else None,
         queue_p95_ms=_waited(use.waited),
         input_tokens=use.input_tokens,
         cached_tokens=use.cached_tokens,
@@ -279,7 +289,7 @@ def _model(key: tuple[str, str, str], use: ModelUse, busy_s: float, window_s: fl
         capacity=use.capacity,
         pages_used=used,
         pages_total=total or None,
-        utilisation=min(busy_s / window_s, 1.0),
+        utilisation=min(busy_s / window_s, 1.0) if instance else None,
         cost_usd=use.usd,
     )
 

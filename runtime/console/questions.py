@@ -1,13 +1,13 @@
-"""Questions that people put: SQL over the store, recorded runs with something changed, and two runs side by side."""
+"""Questions that people put: SQL over the store, recorded runs with something changed, and runs side by side."""
 
 import asyncio
 import csv
 import io
 import random
 from collections import Counter
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 from starlette.requests import Request
@@ -16,16 +16,15 @@ from starlette.routing import BaseRoute, Route
 
 from antiphon.runtime.clock import Clock
 from antiphon.runtime.console.asking import answer, body, query
-from antiphon.runtime.console.cohort import choose, samples, spans_of
+from antiphon.runtime.console.cohort import Cohort, choose, samples, spans_of
+from antiphon.runtime.console.comparing import CohortQuery, Cohorts, CompareQuery, contrasted, described, laid
 from antiphon.runtime.console.refusing import refused
 from antiphon.runtime.errors import AntiphonError
-from antiphon.runtime.replay.difference import Difference, difference
-from antiphon.runtime.store.query import Reader, RunFilter
-from antiphon.runtime.store.runs import RunStatus
+from antiphon.runtime.store.query import Reader
 from antiphon.runtime.store.sql import MOST_ROWS, QUERY_BYTES, Answer, ask
 from antiphon.runtime.whatif.answer import answer as replayed
 from antiphon.runtime.whatif.ensemble import assemble
-from antiphon.runtime.whatif.picture import picture
+from antiphon.runtime.whatif.picture import picture, typical
 from antiphon.runtime.whatif.question import parse
 from antiphon.schemas.finding import Estimate
 from antiphon.schemas.message import Value
@@ -63,15 +62,10 @@ class TableView(Value):
         )
 
 
-class Whatif(Value):
-    """Which runs (one, or the newest of a cohort), and what would be different, in the words of ``antiphon whatif``."""
+class Whatif(Cohort):
+    """Which runs (one, or a cohort), and what would be different, in the words of ``antiphon whatif``."""
 
     run: str | None = Field(default=None, max_length=400)
-    agent: str | None = Field(default=None, max_length=256)
-    model: str | None = Field(default=None, max_length=256)
-    status: RunStatus | None = None
-    last_s: float | None = Field(default=None, gt=0, le=1e9)
-    limit: int = Field(default=200, ge=1, le=500)
     pool: Words = ()
     scale: Words = ()
     remove: Words = ()
@@ -79,6 +73,9 @@ class Whatif(Value):
     dedupe: Words = ()
     swap: Words = ()
     hedge: Words = ()
+    single_flight: Words = ()
+    parallelise: Words = ()
+    least_attained: Words = ()
 
 
 class QuantityView(Value):
@@ -108,7 +105,7 @@ class PictureView(Value):
 
 
 class WhatifView(Value):
-    """As ``antiphon whatif --json``, and the newest run before and after."""
+    """As ``antiphon whatif --json``, and a run of which the saving is the median, before and after."""
 
     runs: int
     left_out: dict[str, int]
@@ -119,26 +116,6 @@ class WhatifView(Value):
     tasks: int
     assumptions: tuple[str, ...]
     waterfall: PictureView
-
-
-class CompareQuery(Value):
-    """Two runs."""
-
-    left: str = Field(min_length=1, max_length=400)
-    right: str = Field(min_length=1, max_length=400)
-
-
-class DifferenceView(Value):
-    """``left`` and ``right``: run, latency_s, cost and critical_s by label; ``rows``: steps in preorder, aligned."""
-
-    left: dict[str, Any]
-    right: dict[str, Any]
-    rows: tuple[dict[str, Any], ...]
-
-    @classmethod
-    def of(cls, found: Difference) -> "DifferenceView":
-        """As it was found."""
-        return cls(**asdict(found))
 
 
 class Questions:
@@ -156,6 +133,8 @@ class Questions:
             Route("/api/sql", self.sql, methods=["POST"]),
             Route("/api/whatif", self.whatif, methods=["POST"]),
             Route("/api/compare", self.compare),
+            Route("/api/compare", self.contrast, methods=["POST"]),
+            Route("/api/cohort", self.cohort),
         ]
 
     async def sql(self, request: Request) -> Response:
@@ -174,25 +153,29 @@ class Questions:
     async def whatif(self, request: Request) -> Response:
         """What recorded runs would have taken."""
         asked = await body(request, Whatif)
-        try:
-            async with self._turns:
-                return answer(await asyncio.to_thread(self._replay, asked))
-        except AntiphonError as error:
-            raise refused(error) from None
+        return await self._answered(lambda: self._replay(asked))
 
     async def compare(self, request: Request) -> Response:
         """Two runs side by side."""
         asked = query(request, CompareQuery)
+        return await self._answered(lambda: laid(self._reader, asked))
+
+    async def contrast(self, request: Request) -> Response:
+        """Two cohorts side by side."""
+        asked = await body(request, Cohorts)
+        return await self._answered(lambda: contrasted(self._reader, asked, self._clock.unix_ns()))
+
+    async def cohort(self, request: Request) -> Response:
+        """What is in a cohort, to ask about."""
+        asked = query(request, CohortQuery)
+        return await self._answered(lambda: described(self._reader, asked, self._clock.unix_ns()))
+
+    async def _answered(self, work: Callable[[], Value]) -> Response:
         try:
             async with self._turns:
-                found = await asyncio.to_thread(self._lay, asked)
+                return answer(await asyncio.to_thread(work))
         except AntiphonError as error:
             raise refused(error) from None
-        return answer(found)
-
-    def _lay(self, asked: CompareQuery) -> DifferenceView:
-        sides = [spans_of(self._reader, run) for run in (asked.left, asked.right)]
-        return DifferenceView.of(difference(sides[0], sides[1]))
 
     def _replay(self, asked: Whatif) -> WhatifView:
         question = parse(
@@ -203,20 +186,21 @@ class Questions:
             dedupe=asked.dedupe,
             swap=asked.swap,
             hedge=asked.hedge,
+            single_flight=asked.single_flight,
+            parallelise=asked.parallelise,
+            least_attained=asked.least_attained,
         )
         left_out: Counter[str] = Counter()
         if asked.run is not None:
             chosen = [asked.run]
         else:
-            wanted = RunFilter(agent=asked.agent, model=asked.model, status=asked.status)
-            since_ns = 0 if asked.last_s is None else max(self._clock.unix_ns() - int(asked.last_s * 1e9), 0)
-            runs = choose(self._reader, wanted, since_ns=since_ns, limit=asked.limit, left_out=left_out)
+            runs = choose(self._reader, asked, now_ns=self._clock.unix_ns(), left_out=left_out)
             chosen = [run.run for run in runs]
         ensemble = assemble((spans_of(self._reader, run) for run in chosen), left_out)
         others = samples(self._reader, question, chosen)
         found = replayed(question, ensemble, others, random.Random(_SEED))
-        one = ensemble.played[0].trace
-        drawn = picture(question, assemble([[step.span for step in one.steps]]), others)
+        place = typical(found.before_s, found.after_s)
+        drawn = picture(question, ensemble, others, place)
         return WhatifView(
             runs=found.runs,
             left_out=dict(found.left_out),
@@ -230,7 +214,7 @@ class Questions:
             tasks=found.tasks,
             assumptions=found.assumptions,
             waterfall=PictureView(
-                run=one.run,
+                run=ensemble.played[place].trace.run,
                 steps=tuple(
                     StepView(
                         label=step.label,

@@ -1,6 +1,6 @@
 """Replays, differences of runs and comparisons of versions as rich renderables."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -8,6 +8,8 @@ from rich.text import Text
 
 from antiphon.runtime.console.terminal import duration
 from antiphon.runtime.replay.compare import Comparison, Measured
+from antiphon.runtime.replay.contrast import Contrast
+from antiphon.runtime.replay.contrast import Measured as Contrasted
 from antiphon.runtime.replay.counterfactual import Counterfactual, Side
 from antiphon.runtime.replay.difference import Difference, Row, Whole
 from antiphon.runtime.replay.strict import Divergence, Shown, Verdict
@@ -58,6 +60,30 @@ def difference_view(found: Difference) -> RenderableType:
         totals, Text(), _critical(left, right), Text(), tree,
         *([Text(f"and {more:,} more steps: --json has them all", "dim")] if more > 0 else []), *said[:60],
     )  # fmt: skip
+
+
+def contrast_view(found: Contrast, names: tuple[str, str], left_out: Sequence[Mapping[str, int]]) -> RenderableType:
+    """Quantities and operations of two cohorts, and which runs were left out."""
+    table = _table("", "first", "second", "difference", "90 % interval", "runs")
+    for each in found.measured:
+        table.add_row(
+            each.name, _amount(each.first, each.unit), _amount(each.second, each.unit),
+            _more(each.difference, each.unit), _reach(each), f"{each.runs[0]:,} and {each.runs[1]:,}",
+        )  # fmt: skip
+    work = _table("a mean run", "times", "own time", "critical path", "difference", "90 % interval")
+    for row in found.operations:
+        a, b = row.first, row.second
+        work.add_row(
+            Text(row.label), f"{a.count:.3g} → {b.count:.3g}",
+            f"{_amount(a.own_s, 's')} → {_amount(b.own_s, 's')}",
+            f"{_amount(a.critical_s, 's')} → {_amount(b.critical_s, 's')}",
+            _more(row.critical.difference, "s"), _reach(row.critical),
+        )  # fmt: skip
+    lines = [Text(f"and {found.more:,} more operations", "dim")] if found.more else []
+    for name, counts, runs in zip(names, left_out, found.runs, strict=True):
+        without = "".join(f"; left out {count:,}: {reason}" for reason, count in counts.items())
+        lines.append(Text(f"{name}: {_count(runs, 'run')}{without}", "dim"))
+    return Group(table, Text(), work, *lines)
 
 
 def comparison_view(found: Comparison) -> RenderableType:
@@ -122,6 +148,22 @@ def _critical(left: Whole, right: Whole) -> RenderableType:
 
 def _said(label: str, said: tuple[str, str]) -> list[Text]:
     return [Text(f"{label} said", "bold"), Text(f"  left:  {said[0]}"), Text(f"  right: {said[1]}")]
+
+
+def _amount(value: float, unit: str) -> str:
+    if unit == "s":
+        return ("-" if value < 0 else "") + duration(abs(value)) if value else "0"
+    return f"{value:.1%}" if unit == "share" else f"{value:,.4g}"
+
+
+def _more(value: float, unit: str) -> str:
+    return ("+" if value > 0 else "") + _amount(value, unit)
+
+
+def _reach(found: Contrasted) -> str:
+    if found.low is None or found.high is None:
+        return "unknown: one run"
+    return f"{_more(found.low, found.unit)} to {_more(found.high, found.unit)}"
 
 
 def _reasons(name: str, reasons: Mapping[str, int]) -> list[str]:

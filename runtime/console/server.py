@@ -1,22 +1,22 @@
-"""The console on its port, and nowhere but on this machine."""
+"""The console on its port."""
 
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
+from antiphon.runtime.console.access import LOOPBACK, Access
+from antiphon.runtime.console.by_proxy import OnlyProxy
 from antiphon.runtime.console.feed import LiveFeed
-from antiphon.runtime.errors import ConfigurationError
 from antiphon.runtime.listening import Listening, listen
-
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class ConsoleServer:
-    """A console that is being served. ``port`` is the real one."""
+    """A console that is being served. ``port`` is the real one, ``address`` opens there."""
 
-    def __init__(self, listening: Listening, live: LiveFeed) -> None:
+    def __init__(self, listening: Listening, live: LiveFeed, address: str) -> None:
         self._listening = listening
         self._live = live
         self.port = listening.port
-        self.address = listening.address
+        self.address = address
 
     async def stop(self, deadline_s: float = 3.0) -> None:
         """End event streams, let running requests finish, and be gone after ``deadline_s``. Idempotent."""
@@ -24,15 +24,15 @@ class ConsoleServer:
         await self._listening.stop(deadline_s)
 
 
-async def serve(app: Starlette, host: str, port: int) -> ConsoleServer:
-    """Listen on a loopback address (port 0: any free one) and serve in the background of this event loop.
+async def serve(app: Starlette, port: int) -> ConsoleServer:
+    """Listen where the application's ``access`` says (port 0: any free one), in the background of this event loop.
 
     Raises:
-        ConfigurationError: the port is taken, or the address is not loopback.
+        ConfigurationError: the port is taken, the address is not this machine's, or the certificate cannot be used.
     """
-    if host not in LOOPBACK:
-        raise ConfigurationError(
-            f"console address {host!r}: expected a loopback address ({', '.join(LOOPBACK)}); "
-            "to look from elsewhere, forward the port through ssh"
-        )
-    return ConsoleServer(await listen(app, host, port, name="console"), app.state.live)
+    access: Access = app.state.access
+    heard: ASGIApp = app
+    if access.proxy is not None and access.certificate is None and access.host not in LOOPBACK:
+        heard = OnlyProxy(app, access.proxy)
+    listening = await listen(heard, access.host, port, name="console", certificate=access.certificate)
+    return ConsoleServer(listening, app.state.live, access.address(listening.port))

@@ -18,6 +18,7 @@ from antiphon.runtime.gateways.http.intake import last_event
 from antiphon.runtime.gateways.http.refusals import Refusal
 from antiphon.runtime.gateways.http.views import TaskView
 from antiphon.runtime.policies.book import PolicyBook
+from antiphon.runtime.policies.kinds import contradicting, rival
 from antiphon.runtime.store.query import Cursor, Reader, RunFilter
 from antiphon.runtime.store.runs import Run, RunStatus
 from antiphon.schemas.approval import Approval, ApprovalState
@@ -122,9 +123,13 @@ class ApprovalsView(Value):
 
 
 class PoliciesView(Value):
-    """Policies that are stored; those that a system's code gives are not among them."""
+    """Policies that are stored; those that a system's code gives are not among them.
+
+    ``contradictions``: of pairs that two nodes stored at the same moment, and of which one alone is in force.
+    """
 
     policies: tuple[Policy, ...]
+    contradictions: tuple[str, ...]
 
 
 class WorkDesk:
@@ -201,7 +206,10 @@ class WorkDesk:
         query(request, Nothing)
         host = self._host
         book = await PolicyBook.open(host.bus, host.directory, host.clock, host.tenant)
-        return answer(PoliciesView(policies=tuple(await book.entries())))
+        found = await book.entries()
+        pairs = ((policy, rival(policy, found[:n])) for n, policy in enumerate(found))
+        contradictions = tuple(contradicting(other, policy).message for policy, other in pairs if other is not None)
+        return answer(PoliciesView(policies=tuple(found), contradictions=contradictions))
 
     async def _letters(self, agent: str | None, limit: int) -> tuple[list[LetterView], bool]:
         found: list[LetterView] = []

@@ -1,11 +1,11 @@
 """Two versions of a system on the same recorded tasks, with the same seeds: what differs, and how surely."""
 
 import json
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from antiphon.runtime.errors import AntiphonError, Unanswerable
+from antiphon.runtime.replay.bootstrap import interval
 from antiphon.runtime.replay.counterfactual import Play, Side, played
 from antiphon.runtime.replay.dataset import Example, body_of, headers_of
 from antiphon.runtime.replay.live import Rules
@@ -16,11 +16,7 @@ from antiphon.runtime.replay.stage import Part
 from antiphon.runtime.settings import Settings
 from antiphon.runtime.system import System
 from antiphon.runtime.virtual_time import EPOCH_UNIX_S
-from antiphon.runtime.whatif.estimate import quantile
 from antiphon.schemas.identity import Address, derived_id
-
-_SEED = 1  # of the bootstrap
-_RESAMPLES = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,8 +109,8 @@ def compare(
 def summary(pairs: Sequence[Sequence[tuple[Trial, Trial]]]) -> tuple[Measured, ...]:
     """The paired differences of each quantity; ``pairs`` are the seeds of each example.
 
-    An example's difference is the mean over its seeds; the 90 % interval comes from examples drawn again (bootstrap,
-    Efron's percentile method), because seeds of one example are no independent evidence.
+    An example's difference is the mean over its seeds; the 90 % interval comes from examples drawn again, because seeds
+    of one example are no independent evidence.
     """
     found = [_measured(name, pairs, value) for name, value in _QUANTITIES]
     return tuple(each for each in found if each is not None)
@@ -132,7 +128,9 @@ def _measured(
     if not rows:
         return None
     changes = [b - a for a, b in rows]
-    low, high = _interval(changes, random.Random(_SEED)) if len(rows) > 1 else (None, None)
+    low, high = (
+        (None, None) if len(rows) < 2 else interval(lambda rng: sum(rng.choices(changes, k=len(rows))) / len(rows))
+    )
     return Measured(
         name=name,
         first=sum(a for a, _ in rows) / len(rows),
@@ -142,11 +140,6 @@ def _measured(
         high=high,
         examples=len(rows),
     )
-
-
-def _interval(changes: Sequence[float], rng: random.Random) -> tuple[float, float]:
-    means = [sum(rng.choices(changes, k=len(changes))) / len(changes) for _ in range(_RESAMPLES)]
-    return quantile(means, 0.05), quantile(means, 0.95)
 
 
 _QUANTITIES: tuple[tuple[str, Callable[[Trial], float | None]], ...] = (

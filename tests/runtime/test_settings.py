@@ -1,5 +1,6 @@
 """Settings: sources, precedence, forms of models, and errors that name the variable or key."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,10 @@ import pytest
 
 from antiphon.runtime.errors import ConfigurationError
 from antiphon.runtime.models.setting import BusSetting, LocalSetting, OpenAISetting
+from antiphon.runtime.passwords import decoy
 from antiphon.runtime.settings import Settings, load_settings
+
+KEPT = f"scrypt:{'A' * 22}:{'A' * 43}"  # nobody's password, and the same in every process of the tests
 
 
 def load(tmp_path: Path, file: str = "", **variables: str) -> Settings:
@@ -222,3 +226,46 @@ def test_origins_that_cannot_be(tmp_path: Path, origins: str) -> None:
     """An origin is a scheme and a host; there is no wildcard."""
     with pytest.raises(ConfigurationError, match="expected a list of origins such as"):
         load(tmp_path, HTTP_ORIGINS=origins)
+
+
+def test_the_console_is_opened_by_settings(tmp_path: Path) -> None:
+    """From file and variables; paths are relative to the file, a network may be written as an address."""
+    kept = decoy()
+    found = load(
+        tmp_path,
+        f"""
+        console_cert = "tls/cert.pem"
+        console_names = ["console.example.org", "[2001:db8::1]"]
+        [console_passwords]
+        ada = "{kept}"
+        """,
+        CONSOLE_KEY="/etc/tls/key.pem",
+        CONSOLE_PROXIES='["10.0.0.0/24", "::1"]',
+    )
+    assert (found.console_cert, found.console_key) == (tmp_path / "tls/cert.pem", Path("/etc/tls/key.pem"))
+    assert found.console_passwords["ada"].get_secret_value() == kept and kept not in repr(found)
+    assert [str(each) for each in found.console_proxies] == ["10.0.0.0/24", "::1/128"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        (
+            "CONSOLE_PASSWORDS",
+            '{"ada": "hunter2hunter2"}',
+            "is something else, expected what `antiphon password` prints",
+        ),
+        ("CONSOLE_PASSWORDS", "hunter2hunter2", "is something else"),
+        ("CONSOLE_PASSWORDS", json.dumps({"owner": KEPT}), "is something else.* not owner"),
+        ("CONSOLE_NAMES", '["https://console.example.org"]', "expected a list of names such as console.example.org"),
+        ("CONSOLE_NAMES", '["*"]', "expected a list of names"),
+        ("CONSOLE_PROXIES", '["proxy.example.org"]', "expected a list of addresses or networks"),
+        ("CONSOLE_PROXIES", '["10.0.0.1/24"]', "expected a list of addresses or networks"),
+        ("CONSOLE_PROXY_HEADER", "X User", "expected a header such as"),
+    ],
+)
+def test_what_cannot_open_the_console_is_said(tmp_path: Path, variable: str, value: str, says: str) -> None:
+    """With the accepted form, and never with the password that somebody wrote down as they type it."""
+    with pytest.raises(ConfigurationError, match=f"ANTIPHON_{variable} .*{says}") as caught:
+        load(tmp_path, **{variable: value})
+    assert "hunter2" not in str(caught.value)

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import structlog
 from pydantic import SecretStr
 
+from antiphon.runtime.console.access import OWNER
 from antiphon.runtime.errors import AntiphonError, ConfigurationError, ModelUnavailable
 from antiphon.runtime.gateways.openai.app import Gateway
 from antiphon.runtime.gateways.openai.served import ServedModel
 from antiphon.runtime.host import Host
 from antiphon.runtime.listening import listen
 from antiphon.runtime.models.registry import ModelRegistry
-from antiphon.runtime.observatory import OWNER, console_token
+from antiphon.runtime.observatory import console_token
 from antiphon.runtime.settings import Settings
 
 log = structlog.get_logger(__name__)

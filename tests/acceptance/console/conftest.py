@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
@@ -17,7 +18,7 @@ from antiphon.runtime.clock import SystemClock
 from antiphon.runtime.store.sqlite import Received, Store
 from antiphon.runtime.whatif.testing import Traced
 from antiphon.schemas.finding import Estimate, Finding, FindingState, Grade, Realised, Remedy, Saving
-from antiphon.schemas.policy import Cache, Proposal
+from antiphon.schemas.policy import Cache, Level, Policy, Proposal, Timeout
 from antiphon.schemas.telemetry import LogRecord, SpanLink, SpanRecord, TelemetryBatch
 
 if TYPE_CHECKING:
@@ -47,9 +48,12 @@ class Look:
         return self.page
 
     def violations(self) -> list[str]:
-        """What axe says about the page as it is now."""
+        """What axe says about the page as it is now, in both themes. Only colours are another in the second."""
         self.page.evaluate(AXE.read_text())
         found = self.page.evaluate("axe.run(document, {resultTypes: ['violations']}).then(r => r.violations)")
+        self.page.emulate_media(color_scheme="dark")
+        found += self.page.evaluate("axe.run(document, {runOnly: ['color-contrast']}).then(r => r.violations)")
+        self.page.emulate_media(color_scheme="light")
         return [f"{each['id']}: {node['target']}" for each in found for node in each["nodes"]]
 
     def overflow(self) -> int:
@@ -66,6 +70,7 @@ def site(own: "Place") -> str:
     node = own.start("run", f"{STUDIO}:system", "--name", "studio").says("Ctrl-C drains and stops", 60)
     found = re.search(r"console: (\S+)", node.said)
     assert found is not None
+    _decide(found[1])
     return found[1]
 
 
@@ -81,14 +86,20 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The script that finds what some people could not use."""
+    return AXE.read_text()
+
+
 @pytest.fixture
 def look(browser: Browser, site: str) -> Generator[Callable[..., Look], None, None]:
-    """``look(width=1280, dark=False)``: a fresh window; at the end nothing may have gone wrong in any of them."""
+    """``look(width=1280)``: a fresh window; at the end nothing may have gone wrong in any of them."""
     opened: list[Look] = []
 
-    def open_window(width: int = 1280, *, dark: bool = False) -> Look:
+    def open_window(width: int = 1280) -> Look:
         context = browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", accept_downloads=True
+            viewport={"width": width, "height": 900}, color_scheme="light", accept_downloads=True
         )
         page = context.new_page()
         page.set_default_timeout(15_000)
@@ -115,6 +126,24 @@ def look(browser: Browser, site: str) -> Generator[Callable[..., Look], None, No
     for view in opened:
         view.page.context.close()
     assert [view.problems for view in opened if view.problems] == []
+
+
+def _decide(site: str) -> None:
+    """Policies at three levels that change nothing here, and one that is refused: it contradicts another."""
+    address, _, token = site.partition("?token=")
+    with httpx.Client(base_url=address, headers={"authorization": f"Bearer {token}"}, timeout=20) as program:
+        for id, level, target, action, status in (
+            ("patience", "on", "ask echo.again", Timeout(timeout_s=3_600), 200),
+            ("haste", "canary", "ask teller.tell", Timeout(timeout_s=1_800), 200),
+            ("from-a-finding", "suggest", "tool search", Cache(ttl_s=60), 200),
+            ("again", "on", "ask echo.again", Timeout(timeout_s=60), 422),
+        ):
+            finding, reason = ("f2", HOSTILE) if level == "suggest" else (None, "")
+            proposal = Proposal(action=action, target=target)
+            policy = Policy(id=id, level=Level(level), proposal=proposal, finding=finding, reason=reason)
+            wish = {"policy": policy.model_dump(mode="json"), "by": "ada"}
+            answer = program.post("/api/actions/policy.set", json=wish)
+            assert answer.status_code == status, answer.text
 
 
 def _record(store: Store) -> None:

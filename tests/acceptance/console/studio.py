@@ -1,5 +1,7 @@
 """The agents that the console's pages are tested with: no models, so that they start at once."""
 
+import asyncio
+
 from antiphon import Agent, Context, Message, System, tool
 
 
@@ -32,7 +34,15 @@ async def search(words: str) -> str:
     return words
 
 
+@tool(effect="read")
+async def register(name: str) -> str:
+    """What one of the registers says, slowly."""
+    await asyncio.sleep(0.1)
+    return f"{name} has nothing"
+
+
 teller = Agent("teller", tools=[search])
+notary = Agent("notary", tools=[register])
 echo = Agent("echo")
 shop = Agent("shop", max_attempts=1)
 
@@ -66,4 +76,11 @@ async def fail(message: Nothing, ctx: Context) -> Nothing:
     raise OSError("the shop is closed")
 
 
-system = System("studio", agents=[teller, echo, shop])
+@notary.handles
+async def check(message: Ask, ctx: Context) -> Said:
+    """Ask three registers, one after the other unless a policy has them asked together."""
+    found = await ctx.each(*(ctx.tool(register, f"{message.text} {place}") for place in range(3)))
+    return Said(text="; ".join(found))
+
+
+system = System("studio", agents=[teller, echo, shop, notary])

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tests.acceptance.console.conftest import Look
 
 Open = Callable[..., "Look"]
+HOSTILE = "<img src=x onerror=alert(1)>"
 
 
 def say(page: Page, text: str) -> None:
@@ -160,6 +161,50 @@ def test_a_person_answers_and_a_dead_letter_is_seen(look: Open) -> None:
     expect(page.get_by_role("region", name="Tasks").get_by_text("succeeded").first).to_be_visible()
 
 
+def test_a_policy_is_set_changed_and_removed_and_all_of_it_noted(look: Open) -> None:
+    """From a form of its kind's schema; a contradiction is an error, and the audit log has who did what."""
+    view = look()
+    page = view.go("#/policies")
+    page.get_by_text("Set a policy").click()
+    page.get_by_label("kind").select_option("timeout")
+    assert view.violations() == []
+    page.get_by_label(re.compile("^target")).fill("tool search")
+    page.get_by_label(re.compile("^timeout_s")).fill("5")
+    page.get_by_label(re.compile("^level")).select_option("on")
+    page.get_by_label(re.compile("^reason")).fill(HOSTILE)
+    page.get_by_role("button", name="set the policy").click()
+    row = page.get_by_role("row", name=re.compile("^timeout-tool-search"))
+    for text in ("timeout timeout_s=5", "tool search", "everybody", "on", "owner", HOSTILE):
+        expect(row).to_contain_text(text)
+
+    page.get_by_text("Set a policy").click()
+    page.get_by_label("kind").select_option("timeout")
+    page.get_by_label(re.compile("^target")).fill("tool search")
+    page.get_by_label(re.compile("^timeout_s")).fill("9")
+    page.get_by_label(re.compile("^level")).select_option("canary")
+    page.get_by_label(re.compile("^id")).fill("another")
+    page.get_by_role("button", name="set the policy").click()
+    expect(page.get_by_role("alert")).to_contain_text("both change timeout of 'tool search'")
+    view.problems.clear()  # the browser logs the refusal
+
+    row.get_by_role("button", name="change timeout-tool-search").click()
+    expect(page.get_by_label(re.compile("^timeout_s"))).to_have_value("5")
+    page.get_by_label(re.compile("^level")).select_option("canary")
+    page.get_by_label(re.compile("^share")).fill("0.2")
+    page.get_by_role("button", name="set the policy").click()
+    expect(row).to_contain_text("canary 20 % of runs")
+    row.get_by_role("button", name="remove timeout-tool-search").click()
+    expect(row).to_have_count(0)
+
+    actions = view.go("#/audit").get_by_role("region", name="Actions")
+    for n, (action, outcome) in enumerate(
+        [("policy.remove", "ok"), ("policy.set", "ok"), ("policy.set", "failed"), ("policy.set", "ok")]
+    ):
+        line = actions.get_by_role("row").nth(n + 1)
+        for text in (action, outcome, "owner", "timeout-tool-search" if outcome == "ok" else "both change"):
+            expect(line).to_contain_text(text)
+
+
 def test_messages_are_filtered_by_subject(look: Open) -> None:
     """NATS wildcards; a pause keeps the list as it is."""
     view = look()
@@ -192,7 +237,7 @@ def test_what_if_replays_with_a_slider_moved(look: Open) -> None:
     page.get_by_role("button", name="replay").click()
     answer = page.get_by_role("region", name="Before and after")
     expect(answer).to_contain_text("latency, mean")
-    expect(page.get_by_text("One run: grey as recorded, blue as it would be")).to_be_visible()
+    expect(page.get_by_role("heading", name="One run, before and after")).to_be_visible()
 
 
 def test_sql_answers_and_cannot_write(look: Open) -> None:

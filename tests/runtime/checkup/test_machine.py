@@ -81,7 +81,7 @@ async def test_a_port_that_is_free_or_has_a_console_is_fine(tmp_path: Path) -> N
     assert (await machine.console(Settings(home=tmp_path, console_port=0)))[0].found == "takes any free port"
     clock = SystemClock()
     app = create_app(None, nobody, "t" * 32, LiveFeed(clock), clock=clock)  # type: ignore[arg-type]  # nothing is read
-    server = await serve(app, "127.0.0.1", 0)
+    server = await serve(app, 0)
     found = (await machine.console(Settings(home=tmp_path, console_port=server.port)))[0]
     assert (found.status, found.found) == (Status.OK, f"one is up at http://127.0.0.1:{server.port}/")
     await server.stop()

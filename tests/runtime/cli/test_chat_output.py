@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from antiphon.runtime.cli.chat_output import JsonLines, Terminal, printable
+from antiphon.runtime.cli.chat_output import JsonLines, Terminal
+from antiphon.runtime.cli.screen import printable
 from antiphon.runtime.errors import TaskDead
 from antiphon.schemas.node import HandlerCard, TypeCard
 from antiphon.schemas.task import Gap, Progress, Restarted, Token

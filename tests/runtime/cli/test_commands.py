@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from antiphon.runtime.cli.commands import app
+from antiphon.runtime.passwords import matches
 from antiphon.runtime.version import VERSION
 
 NEWSROOM = Path(__file__).parents[3] / "examples" / "newsroom.py"
@@ -87,3 +88,21 @@ def test_the_body_may_come_from_standard_input() -> None:
     """A dash reads it; what is wrong with it is said the same way."""
     done = antiphon("ask", "writer.write", "-", stdin="not json")
     assert "the message is not JSON" in done.stderr
+
+
+def test_a_password_becomes_what_the_settings_take() -> None:
+    """From a pipe, one line; short ones are refused, and none is repeated in an answer."""
+    done = antiphon("password", stdin="a fairly long password\n")
+    assert matches("a fairly long password", done.stdout.strip())
+    for short in ("", "elevenchars"):
+        refused = antiphon("password", stdin=short)
+        assert refused.exit_code == 1 and refused.stdout == ""
+        assert f"has {len(short)} characters, expected 12" in refused.stderr
+        assert not short or short not in refused.stderr
+
+
+def test_a_console_that_would_be_open_does_not_start() -> None:
+    """Before a server is started or a store opened."""
+    done = antiphon("up", "--host", "0.0.0.0")
+    assert done.exit_code == 1
+    assert "is open to other machines" in done.stderr and "console_passwords" in done.stderr

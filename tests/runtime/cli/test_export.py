@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from antiphon.runtime.cli.commands import app
 from antiphon.runtime.clock import SystemClock
 from antiphon.runtime.store.sqlite import Received, Store
+from antiphon.runtime.telemetry.otlp_proto import spans_of
 from antiphon.schemas.telemetry import SpanRecord, TelemetryBatch
 
 runner = CliRunner()
@@ -37,6 +38,15 @@ def test_a_run_is_exported(home: Path) -> None:
     assert any(event["ph"] == "X" for event in json.loads((home / "run.json").read_text())["traceEvents"])
     assert runner.invoke(app, ["trace", "export", "nope"]).exit_code == 1
     assert runner.invoke(app, ["trace", "export", "r1", "--out", str(home)]).exit_code == 1
+
+
+def test_a_run_is_exported_for_receivers_that_read_no_json(home: Path) -> None:
+    """The same spans in protobuf, to a file and to standard output, byte for byte what can be posted."""
+    printed = runner.invoke(app, ["trace", "export", "r1", "--format", "protobuf"]).stdout_bytes
+    done = runner.invoke(app, ["trace", "export", "r1", "--format", "protobuf", "--out", str(home / "run.pb")])
+    assert done.exit_code == 0 and (home / "run.pb").read_bytes() == printed
+    ((span,), rejected) = spans_of(printed)
+    assert (span.span_id, span.name, rejected) == (b"\x02" * 8, "invoke_agent writer", 0)
 
 
 def test_without_a_command_a_trace_is_shown() -> None:

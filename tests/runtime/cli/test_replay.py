@@ -114,6 +114,20 @@ def test_two_runs_are_laid_side_by_side(runs: list[str]) -> None:
     assert unknown.exit_code == 1 and "no run or trace begins with" in unknown.stdout
 
 
+def test_two_cohorts_are_laid_side_by_side(runs: list[str]) -> None:
+    """Named by words; quantities, operations, scores and what was left out; a word that says nothing is an error."""
+    said = command("diff", "agent=till limit=1", "agent=till")
+    assert said.exit_code == 0, said.output
+    for part in ("latency, mean", "90 % interval", "critical path", "till.sell", "agent=till limit=1: 1 run"):
+        assert part in said.stdout
+    found = json.loads(command("diff", "agent=till", "agent=till", "--json").stdout)
+    assert found["both"] == len(runs) == found["runs"][0]
+    assert {each["difference"] for each in found["measured"]} == {0.0}
+    assert "score good" in {each["name"] for each in found["measured"]}
+    wrong = command("diff", "agent=till", "colour=red", "--json")
+    assert wrong.exit_code == 1 and "colour=red" in wrong.stdout
+
+
 def test_a_score_is_shown_with_its_run(runs: list[str]) -> None:
     """In the terminal and as JSON."""
     assert f"score good 1  task {runs[0]}" in command("trace", runs[0]).stdout

@@ -53,6 +53,17 @@ def test_a_query_is_answered_with_a_table_and_what_was_left_out(tmp_path: Path) 
     assert picture.read_text().startswith("<svg")
 
 
+def test_a_cohort_and_a_policy_are_named() -> None:
+    """A workflow by its whole name, a policy by its kind."""
+    said = command("--workflow", "writer.write", "--limit", "4", "--single-flight", "tool:search", "--json")
+    assert said.exit_code == 1 and "recorded a hash of its input" in said.stdout
+    fair = command("--workflow", "writer.write", "--limit", "4", "--least-attained", "model:big", "--json")
+    found = json.loads(fair.stdout)
+    assert (found["runs"], found["left_out"]) == (4, {"still at work": 1, "ended as error": 1})
+    nobody = command("--workflow", "writer", "--parallelise", "agent:writer", "--json")
+    assert nobody.exit_code == 1 and "no run matches" in nobody.stdout
+
+
 def test_one_run_is_answered_for_machines() -> None:
     """By the beginning of its id; one JSON object."""
     said = command("run3", "--remove", "tool:search", "--json")

@@ -1,26 +1,31 @@
 """A store with one small run, and the console over it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import trustme
 from pydantic import SecretStr
 
 from antiphon import Agent, Client, Context, Message, System
 from antiphon.agents.logging_agent.agent import logging_agent
+from antiphon.runtime.certificate import Certificate
 from antiphon.runtime.clock import SystemClock
+from antiphon.runtime.console.access import LOCAL, Access
 from antiphon.runtime.console.app import create_app
 from antiphon.runtime.console.feed import LiveFeed
 from antiphon.runtime.console.office import Office
 from antiphon.runtime.console.otlp_in import Receiver
+from antiphon.runtime.console.server import serve
 from antiphon.runtime.gateways.http.app import Beside, Door
-from antiphon.runtime.listening import listen
-from antiphon.runtime.observatory import feed_of_others
+from antiphon.runtime.observatory import entrance_of, feed_of_others
 from antiphon.runtime.settings import Settings
 from antiphon.runtime.store.query import Reader
 from antiphon.runtime.store.sqlite import Received, Store
@@ -233,26 +238,75 @@ class Console:
         return found
 
 
+@dataclass
+class Studio:
+    """What consoles of a test are made of."""
+
+    store: Store
+    reader: Reader
+    live: LiveFeed
+    home: Path
+
+    @asynccontextmanager
+    async def open(self, access: Access = LOCAL) -> AsyncGenerator[Console, None]:
+        """A console that is reached so, on a port of its own."""
+        async with AsyncExitStack() as stack:
+            cluster = await stack.enter_async_context(
+                memory_cluster(_workshop(), settings=Settings(home=self.home, trace=1))
+            )
+            client = cluster.client
+            writing = asyncio.create_task(
+                StoreWriter(self.store, client.host.bus.streams, SystemClock(), self.live).run()
+            )
+            stack.callback(writing.cancel)
+            office = Office(client, self.store, self.reader, capture_content=False)
+            entrance = entrance_of(access, TOKEN, self.store, SystemClock())
+            app = create_app(
+                self.reader, _directory, TOKEN, self.live, more=office.routes(), access=access, entrance=entrance
+            )
+            feed = feed_of_others(client.host)
+            feed.start()
+            stack.push_async_callback(feed.close)
+            receiver = Receiver(feed, client.host.content_hash, capture_content=False)
+            door = Door(client, {"owner": SecretStr(TOKEN)}, (), receiver.routes())
+            app.add_middleware(Beside, door=door.app)
+            server = await serve(app, 0)
+            stack.push_async_callback(server.stop, 3.0)
+            stack.callback(office.close)
+            address = f"{access.scheme}://127.0.0.1:{server.port}"
+            http = httpx.AsyncClient(
+                base_url=address, headers={"authorization": f"Bearer {TOKEN}"}, timeout=20, verify=self.trust
+            )
+            await stack.enter_async_context(http)
+            yield Console(client, self.store, address, http)
+
+    @cached_property
+    def _authority(self) -> trustme.CA:
+        return trustme.CA()
+
+    @cached_property
+    def certificate(self) -> Certificate:
+        """Of 127.0.0.1 and console.example.org."""
+        issued = self._authority.issue_cert("127.0.0.1", "console.example.org")
+        chain, key = self.home / "cert.pem", self.home / "key.pem"
+        issued.cert_chain_pems[0].write_to_path(chain)
+        issued.private_key_pem.write_to_path(key)
+        return Certificate(chain=chain, key=key)
+
+    @cached_property
+    def trust(self) -> ssl.SSLContext:
+        """What a browser has that trusts nobody but whoever made the certificate."""
+        trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._authority.configure_trust(trust)
+        return trust
+
+
 @pytest.fixture
-async def console(store: Store, reader: Reader, live: LiveFeed, tmp_path: Path) -> AsyncIterator[Console]:
-    async with AsyncExitStack() as stack:
-        cluster = await stack.enter_async_context(
-            memory_cluster(_workshop(), settings=Settings(home=tmp_path, trace=1))
-        )
-        client = cluster.client
-        writing = asyncio.create_task(StoreWriter(store, client.host.bus.streams, SystemClock(), live).run())
-        stack.callback(writing.cancel)
-        office = Office(client, store, reader, TOKEN, capture_content=False)
-        app = create_app(reader, _directory, TOKEN, live, more=office.routes())
-        feed = feed_of_others(client.host)
-        feed.start()
-        stack.push_async_callback(feed.close)
-        receiver = Receiver(feed, client.host.content_hash, capture_content=False)
-        door = Door(client, {"owner": SecretStr(TOKEN)}, (), receiver.routes())
-        app.add_middleware(Beside, door=door.app)
-        listening = await listen(app, "127.0.0.1", 0, name="console")
-        stack.push_async_callback(listening.stop, 3.0)
-        stack.callback(office.close)
-        http = httpx.AsyncClient(base_url=listening.address, headers={"authorization": f"Bearer {TOKEN}"}, timeout=20)
-        await stack.enter_async_context(http)
-        yield Console(client, store, listening.address.rstrip("/"), http)
+def studio(store: Store, reader: Reader, live: LiveFeed, tmp_path: Path) -> Studio:
+    return Studio(store, reader, live, tmp_path)
+
+
+@pytest.fixture
+async def console(studio: Studio) -> AsyncIterator[Console]:
+    async with studio.open() as found:
+        yield found

@@ -7,7 +7,7 @@ import pytest
 
 from antiphon.runtime.finding_log import FindingLog
 from antiphon.schemas.finding import Finding, FindingState, Grade, Remedy
-from antiphon.schemas.policy import Proposal, Timeout
+from antiphon.schemas.policy import Level, Policy, Proposal, Timeout
 
 
 def finding(**more: Any) -> Finding:
@@ -87,6 +87,23 @@ async def test_policies_are_set_and_removed(console: Any) -> None:
     assert (await console.act("policy.set", policy={**policy, "proposal": {}})).status_code == 422
 
 
+async def test_policies_that_contradict_each_other_are_said(console: Any) -> None:
+    """One cannot be set; of two that nodes stored at the same moment, the answer names both."""
+    proposal = Proposal(action=Timeout(timeout_s=60), target="ask clerk.note")
+    bucket = await console.client.host.bus.buckets.open("antiphon_policies")
+    for id in ("p", "q"):
+        stored = Policy(id=id, level=Level.ON, proposal=proposal)
+        await bucket.put(f"default.{id}", stored.model_dump_json().encode())
+    found = await console.get("/api/policies")
+    assert [each["id"] for each in found["policies"]] == ["p", "q"]
+    (said,) = found["contradictions"]
+    assert "policies 'p' and 'q' both change timeout of 'ask clerk.note'" in said
+    refused = await console.act("policy.set", policy={**stored.model_dump(mode="json"), "id": "r"})
+    assert refused.status_code == 422 and "both change" in refused.json()["error"]["message"]
+    assert (await console.act("policy.remove", id="q")).status_code == 200
+    assert (await console.get("/api/policies"))["contradictions"] == []
+
+
 async def test_every_action_is_in_the_audit_log(console: Any) -> None:
     """Refused ones too, with why; a form that cannot be read is no action."""
     await console.act("policy.remove", id="nope", by="ada")
@@ -112,7 +129,7 @@ async def test_only_our_own_page_may_act(console: Any) -> None:
         assert (await browser.get("/api/runs")).status_code == 200
         assert (await browser.post("/api/actions/policy.remove", **wish)).status_code == 401
         assert (await browser.post("/api/sql", json={"query": "SELECT 1"})).status_code == 401
-        browser.headers["authorization"] = f"Bearer {session['action_token']}"
+        browser.headers["x-antiphon-action"] = session["action_token"]
         for origin in (
             "http://evil.example",
             "null",

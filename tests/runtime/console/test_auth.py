@@ -62,6 +62,17 @@ async def test_every_answer_is_armoured(client: httpx.AsyncClient, path: str) ->
     assert headers["cache-control"] == "no-store"
 
 
+async def test_a_link_elsewhere_leads_here_all_the_same(anonymous: httpx.AsyncClient) -> None:
+    """The browser kept the cookie from that request: it is made to ask again, once, and sees no data before."""
+    answer = await anonymous.get("/", headers={"sec-fetch-site": "cross-site"})
+    assert answer.status_code == 200 and "location.replace" in answer.text
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy
+    for more in ({"sec-fetch-site": "same-origin"}, {"sec-fetch-site": "none"}, {}):
+        assert (await anonymous.get("/", headers=more)).status_code == 401
+    assert (await anonymous.get("/api/runs", headers={"sec-fetch-site": "cross-site"})).status_code == 401
+
+
 async def test_the_health_check_says_nothing_else(anonymous: httpx.AsyncClient) -> None:
     """It needs no token and carries no data."""
     answer = await anonymous.get("/healthz")

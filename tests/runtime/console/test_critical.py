@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.runtime.console.critical import critical
+from antiphon.runtime.replay.critical import waited_for
 from antiphon.schemas.telemetry import SpanRecord
 
 
@@ -41,3 +42,13 @@ spans = st.lists(st.builds(span, places, st.none() | places, st.integers(0, 9), 
 def test_any_record_has_a_path(record: list[SpanRecord]) -> None:
     """Circles, unknown parents, ends before starts: it ends, and names spans of the record only."""
     assert critical(record) <= {each.span_id for each in record}
+
+
+@given(spans)
+def test_what_is_on_it_fills_the_run(record: list[SpanRecord]) -> None:
+    """No work is on it twice, and what each took alone adds up to the whole."""
+    last_ns = max((span.end_ns for span in record), default=0)
+    tree = {0: [(n, span.start_ns, span.end_ns) for n, span in enumerate(record, 1)]}
+    found = list(waited_for(0, 0, last_ns, lambda n: tree.get(n, [])))
+    assert sum(own_ns for _, own_ns in found) == last_ns
+    assert len({n for n, _ in found}) == len(found)

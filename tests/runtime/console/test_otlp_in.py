@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from antiphon.runtime.console.otlp_in import BODY_BYTES
+from antiphon.runtime.telemetry.feed import LIMIT
 
 SAID = "the secret of the house is under the third stone"
 JSON = {"content-type": "application/json"}
@@ -112,9 +113,11 @@ async def test_what_cannot_be_a_span_is_counted(console: Any) -> None:
     """The rest of the request is taken, as the specification's partial success says, in both forms."""
     request = as_javascript()
     spans = request["resourceSpans"][0]["scopeSpans"][0]["spans"]
-    spans += [{**spans[0], "spanId": "zz"}, {**spans[0], "endTimeUnixNano": "9" * 30}, "nonsense", {}]
+    nobody = [{**spans[0], "traceId": "0" * 32}, {**spans[0], "spanId": "0" * 16}]
+    spans += [{**spans[0], "spanId": "zz"}, {**spans[0], "endTimeUnixNano": "9" * 30}, "nonsense", {}, *nobody]
     answer = (await console.http.post("/v1/traces", json=request)).json()["partialSuccess"]
-    assert answer["rejectedSpans"] == "3" and answer["errorMessage"]  # what is no object is not even a span
+    assert answer["rejectedSpans"] == "5"  # what is no object is not even a span
+    assert answer["errorMessage"] == "5 with ids or times that no span can have"
     message = ExportTraceServiceRequest()
     scope = message.resource_spans.add().scope_spans.add()
     scope.spans.add(
@@ -124,6 +127,16 @@ async def test_what_cannot_be_a_span_is_counted(console: Any) -> None:
     raw = await console.http.post("/v1/traces", content=message.SerializeToString(), headers=PROTOBUF)
     said = ExportTraceServiceResponse.FromString(raw.content)
     assert (raw.status_code, said.partial_success.rejected_spans) == (200, 1)
+
+
+async def test_more_than_a_request_may_have_is_said_to_be_left_out(console: Any) -> None:
+    """Senders must not repeat what is rejected: so they are told how many, and why."""
+    request = as_javascript()
+    spans = request["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    spans += [{**spans[0], "spanId": f"{number:016x}"} for number in range(1, LIMIT + 3)]
+    answer = (await console.http.post("/v1/traces", json=request)).json()["partialSuccess"]
+    assert answer["rejectedSpans"] == "3"
+    assert answer["errorMessage"] == f"3 beyond the {LIMIT:,} that one request may have: send fewer at once"
 
 
 async def test_huge_attributes_are_cut_and_counted(console: Any) -> None:
@@ -157,6 +170,7 @@ async def test_huge_attributes_are_cut_and_counted(console: Any) -> None:
         (b"x", {**PROTOBUF, "content-encoding": "br"}, 415),
         (b"no gzip", {**PROTOBUF, "content-encoding": "gzip"}, 400),
         (gzip.compress(b"{}", mtime=0)[:-9], {**JSON, "content-encoding": "gzip"}, 400),
+        (gzip.compress(b"{}", mtime=0) * 2, {**JSON, "content-encoding": "gzip"}, 400),
         (gzip.compress(bytes(BODY_BYTES + 1), mtime=0), {**PROTOBUF, "content-encoding": "gzip"}, 413),
         (bytes(BODY_BYTES + 1), PROTOBUF, 413),
     ],

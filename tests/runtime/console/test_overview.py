@@ -1,15 +1,19 @@
 """The overview: series, graph, messages and models say what the record says, and refuse what cannot be asked."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 
+from antiphon.runtime.console import overview
 from antiphon.runtime.console.app import create_app
 from antiphon.runtime.console.feed import LiveFeed
 from antiphon.runtime.store.query import Reader
 from antiphon.runtime.store.sqlite import Store
+from antiphon.runtime.store.window import Window
+from antiphon.schemas.finding import Estimate, Finding, FindingState, Grade, Realised, Remedy, Saving
 
 
 class Then:
@@ -58,6 +62,49 @@ async def test_models_are_measured(make: Any, put: Callable[..., None], client: 
     assert model["ttft_p50_ms"] == pytest.approx(300, rel=0.03)
     assert (model["batch"], model["capacity"], model["pages_used"], model["pages_total"]) == (2, 8, 3, 10)
     assert (model["cost_usd"], model["tokens_per_s"]) == (0.5, 7)
+
+
+async def test_calls_that_no_instance_served_are_apart(
+    make: Any, put: Callable[..., None], client: httpx.AsyncClient
+) -> None:
+    """Another's result answered: they have no pace, and keep no instance busy."""
+    served, answered = make.chat(5, 4, 0), make.chat(6, 4, 0)
+    served.attributes["antiphon.pool.id"] = "model:m@a"
+    answered.attributes["antiphon.answered_by"] = "single_flight"
+    put(served, answered)
+    models = (await client.get("/api/models", params={"window_s": 100})).json()["models"]
+    by = {each["instance"]: (each["calls"], each["utilisation"], each["tokens_per_s"]) for each in models}
+    assert by == {"model:m@a": (1, pytest.approx(0.01), 7), "": (1, None, None)}
+
+
+async def test_rates_are_over_the_time_that_was_counted(
+    make: Any, put: Callable[..., None], client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the newest two handlers, begun 17 s ago and later, and not of the 100 s that were asked for."""
+    monkeypatch.setattr(overview, "Window", partial(Window, most=2))
+    put(*(make.handle(number, None, "writer.write", number, 0.5) for number in range(1, 5)))
+    found = (await client.get("/api/topology", params={"window_s": 100})).json()
+    assert (found["spans"], found["truncated"], found["window_s"]) == (2, True, pytest.approx(17))
+    (writer,) = [node for node in found["nodes"] if node["name"] == "writer"]
+    assert writer["rate_per_s"] == pytest.approx(2 / 17)
+
+
+async def test_predictions_and_measurements_are_of_the_same_runs(store: Store, client: httpx.AsyncClient) -> None:
+    """What was predicted of the runs that show the pattern is spread over all, as it was measured."""
+
+    def saves(point: float) -> Saving:
+        return Saving(latency_s=Estimate(point=point, low=point / 2, high=point * 2))
+
+    finding = Finding(
+        id="f", pattern="p4", title="t", cohort="a.b#1", subject="s", state=FindingState.VERIFIED, grade=Grade.A,
+        support=5, required=5, prevalence=0.5, saving=saves(0.4), remedy=Remedy(text=""), first_seen_unix_ms=1,
+        last_seen_unix_ms=1, realised=Realised(saving=saves(0.25), runs=(9, 9), prediction_error=-0.2),
+    )  # fmt: skip
+    store.put_findings([finding])
+    (point,) = (await client.get("/api/calibration")).json()["points"]
+    assert point["predicted"] == {"point": 0.2, "low": 0.1, "high": 0.4}
+    predicted, realised = point["predicted"]["point"], point["realised"]["point"]
+    assert (predicted - realised) / realised == pytest.approx(point["error"])
 
 
 async def test_messages_are_followed(make: Any, put: Callable[..., None], client: httpx.AsyncClient) -> None:

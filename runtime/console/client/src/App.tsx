@@ -3,6 +3,7 @@
 import { Component, lazy, Suspense, useEffect, useRef, type ComponentType, type ReactNode } from "react";
 
 import { useFeedState } from "./feed";
+import { Person } from "./Person";
 import { link, useRoute } from "./route";
 import { ThemeSwitch } from "./Theme";
 
@@ -22,13 +23,15 @@ const PAGES: Page[] = [
   { view: "tasks", name: "Tasks", show: lazy(() => import("./tasks/Tasks")) },
   { view: "models", name: "Models", show: lazy(() => import("./models/Models")) },
   { view: "whatif", name: "What-if", show: lazy(() => import("./whatif/WhatIf")) },
+  { view: "compare", name: "Compare", show: lazy(() => import("./compare/Compare")) },
   { view: "agents", name: "Agents", show: lazy(() => import("./agents/Agents")) },
   { view: "spending", name: "Spending", show: lazy(() => import("./spending/SpendingPage")) },
+  { view: "policies", name: "Policies", show: lazy(() => import("./policies/Policies")) },
+  { view: "audit", name: "Audit", show: lazy(() => import("./audit/Audit")) },
   { view: "sql", name: "SQL", show: lazy(() => import("./sql/Sql")) },
 ];
 const RunPage = lazy(() => import("./run/RunPage"));
 const TracePage = lazy(() => import("./run/TracePage"));
-const Compare = lazy(() => import("./compare/Compare"));
 
 export function App(): ReactNode {
   const route = useRoute();
@@ -63,6 +66,7 @@ export function App(): ReactNode {
           ))}
         </nav>
         <span className={live.on ? "live on" : "live"} role="status">{live.words}</span>
+        <Person />
         <ThemeSwitch />
       </header>
       <main id="page" tabIndex={-1} ref={main}>
@@ -79,7 +83,6 @@ export function App(): ReactNode {
 function shown(view: string, id: string | null): ComponentType {
   if (view === "runs" && id) return RunPage;
   if (view === "traces" && id) return TracePage;
-  if (view === "compare") return Compare;
   return (PAGES.find((page) => page.view === view) ?? PAGES[0]!).show;
 }
 

@@ -11,6 +11,10 @@ export class Refused extends Error {
 
 interface Session {
   action_token: string;
+  /** Who one has proven to be; null: whoever has the token. */
+  person: string | null;
+  /** By a session, which /logout ends. */
+  signed_in: boolean;
   tenant: string;
   version: string;
   capture: boolean;
@@ -55,7 +59,7 @@ export async function post(path: string, body: unknown): Promise<Response> {
   return checked(
     await fetch(path, {
       method: "POST",
-      headers: { "content-type": "application/json", authorization: `Bearer ${action_token}` },
+      headers: { "content-type": "application/json", "x-antiphon-action": action_token },
       body: JSON.stringify(body),
     }),
   );

@@ -138,7 +138,7 @@ export interface Finding {
   saving: Saving | null;
   factor: number;
   assumptions: string[];
-  remedy: { text: string; proposal: { action: { kind: string }; target: string; agent: string | null } | null };
+  remedy: { text: string; proposal: { action: { kind: string; [more: string]: unknown }; target: string; agent: string | null } | null };
   quality_risk: "none" | "low" | "needs-eval";
   realised: { saving: Saving; runs: [number, number]; failed: [number, number]; prediction_error: number | null } | null;
   note: string;
@@ -160,6 +160,7 @@ export interface Schema {
   enum?: unknown[];
   default?: unknown;
   anyOf?: Schema[];
+  discriminator?: { mapping: Record<string, string> };
   $ref?: string;
   $defs?: Record<string, Schema>;
 }

@@ -37,3 +37,12 @@ export const percent = (share: number): string => `${Math.round(share * 100)} %`
 
 /** Any value as text: strings as they are, the rest as JSON. */
 export const text = (value: unknown): string => (typeof value === "string" ? value : JSON.stringify(value) ?? "");
+
+/** What an object holds as `name=value`, however deep it stands; nothing is left out but what is empty. */
+export function leaves(of: Record<string, unknown>): string[] {
+  return Object.entries(of).flatMap(([name, value]) => {
+    if (value === null || value === "") return [];
+    const deep = typeof value === "object" && !Array.isArray(value);
+    return deep ? leaves(value as Record<string, unknown>) : [`${name}=${JSON.stringify(value)}`];
+  });
+}

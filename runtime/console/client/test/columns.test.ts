@@ -57,6 +57,13 @@ test("a parent on an earlier page is found by its id", () => {
   expect(linesOf(pages, new Map()).map((line) => [line.depth, line.parent])).toEqual([[0, -1], [1, 0], [2, 1]]);
 });
 
+test("what begins with its parent and was stored before it hangs below it, on its page or the one before", () => {
+  const one = [page(packed(1, [1, 0, 5, 0, 0], [-1, 0, 9, 0, 0]))];
+  expect(linesOf(one, new Map()).map((line) => [line.id.slice(-2), line.depth])).toEqual([["02", 0], ["01", 1]]);
+  const two = [page(packed(2, [EARLIER, 0, 5, 0, 0])), page(packed(1, [-1, 0, 9, 0, 0]))];
+  expect(linesOf(two, new Map()).map((line) => [line.id.slice(-2), line.depth])).toEqual([["01", 0], ["02", 1]]);
+});
+
 test("a message and the one handler that took it are one line, its children below it", () => {
   const lines = linesOf([page(packed(1, [-1, 0, 10, 0, MESSAGE], [0, 5, 95, 2, 0], [1, 6, 1, 0, 0]))], new Map());
   expect(lines.map((line) => [line.depth, line.start, line.end])).toEqual([[0, 0, 100], [1, 6, 7]]);

@@ -6,7 +6,9 @@ import { fields, message, talk } from "../src/parts/schema";
 import { link, parse } from "../src/route";
 import { said } from "../src/run/messages";
 import type { Finding, Schema } from "../src/types";
-import { histogram, question } from "../src/whatif/question";
+import { asked, cohort, said as named } from "../src/cohort/cohort";
+import { verdict } from "../src/compare/measured";
+import { histogram, proposed, put, question, read, write, type Change } from "../src/whatif/question";
 import { amount, span, when } from "../src/words";
 
 describe("words", () => {
@@ -115,11 +117,49 @@ describe("chat", () => {
 });
 
 describe("what if", () => {
-  test("twice as fast is half as long", () => {
-    expect(question({ pools: { critic: 8 }, speeds: { m: 2 } })).toEqual({ pool: ["agent:critic=8"], scale: ["model:m=0.5"] });
+  const changes: Change[] = [
+    { kind: "pool", target: "agent:critic", value: "8" }, { kind: "speed", target: "model:m", value: "2" },
+    { kind: "cache", target: "tool:a; b%", value: "60" }, { kind: "parallelise", target: "agent:desk.look", value: "" },
+  ];
+  test("changes and the address are each other's inverse, for any name", () => {
+    expect(read(write(changes))).toEqual(changes);
+    expect(read("nothing agent:x 1;pool;%")).toEqual([]);
+  });
+  test("twice as fast is half as long, and a cache is equal calls with an age", () => {
+    expect(question(changes)).toEqual({
+      pool: ["agent:critic=8"], scale: ["model:m=0.5"], dedupe: ["tool:a; b%=60s"], parallelise: ["agent:desk.look"] });
+  });
+  test("of one kind and target there is one change", () => {
+    expect(put(changes, "pool", "agent:critic", "4").filter(({ kind }) => kind === "pool")).toMatchObject([{ value: "4" }]);
+    expect(put(changes, "pool", "agent:critic", null)).toHaveLength(3);
+  });
+  test("a finding's remedy is a change where replay can tell what it does", () => {
+    const of = (action: { kind: string; [more: string]: unknown }, target: string, agent: string | null = null): unknown =>
+      proposed({ action, target, agent });
+    expect(of({ kind: "cache", ttl_s: 60 }, "tool search")).toEqual({ kind: "cache", target: "tool:search", value: "60" });
+    expect(of({ kind: "single_flight" }, "model m", "writer")).toEqual({ kind: "single_flight", target: "model:writer", value: "" });
+    expect(of({ kind: "concurrency", slots: 4 }, "critic")).toEqual({ kind: "pool", target: "agent:critic", value: "4" });
+    expect(of({ kind: "parallelise", most: 8 }, "desk.look")).toEqual({ kind: "parallelise", target: "agent:desk.look", value: "" });
+    expect(of({ kind: "hedge", delay_s: 2 }, "ask critic.review")).toEqual({ kind: "hedge", target: "agent:critic.review", value: "2" });
+    expect(of({ kind: "retry", attempts: 2 }, "tool x")).toBeNull();
   });
   test("every value is counted once, the highest too", () => {
     expect(histogram([0, 1, 2, 4], 0, 4, 4)).toEqual([1, 1, 1, 1]);
     expect(histogram([1, 1], 1, 1, 3)).toEqual([2, 0, 0]);
+  });
+});
+
+describe("cohorts", () => {
+  test("an address names two, and times become milliseconds", () => {
+    const query = new URLSearchParams("a.agent=x&b.agent=y&b.since=2024-05-03T12:00:00&agent=z&limit=3");
+    expect(cohort(query)).toEqual({ agent: "z" });
+    expect(asked(cohort(query, "b."))).toEqual({ agent: "y", since_unix_ms: new Date("2024-05-03T12:00:00").getTime() });
+    expect(asked({ since: "soon" })).toEqual({});
+    expect([named({}), named(cohort(query, "b."))]).toEqual(["all runs", "agent y, since 2024-05-03 12:00:00"]);
+  });
+  test("an interval with nothing in it may be chance", () => {
+    const measured = { name: "latency", unit: "s", first: 2, second: 1, difference: -1, low: -1.5, high: -0.5, runs: [9, 9] as [number, number] };
+    expect([measured, { ...measured, high: 0.1 }, { ...measured, low: null, high: null }, { ...measured, low: 0, high: 0 }].map(verdict))
+      .toEqual(["50 % less", "may be chance", "", "the same"]);
   });
 });

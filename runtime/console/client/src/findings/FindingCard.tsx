@@ -6,6 +6,7 @@ import { StatusBadge } from "../parts/Parts";
 import { link } from "../route";
 import type { Finding } from "../types";
 import { amount, count, percent } from "../words";
+import { proposed, write } from "../whatif/question";
 import { bar, quantities, type Quantity } from "./savings";
 
 const SPANS_NAMED = 60; // an address has to stay one
@@ -28,8 +29,8 @@ function steps({ state, remedy }: Finding): [string, string, Record<string, unkn
   return state === "candidate" ? [dismiss] : [];
 }
 
-export function FindingCard({ finding: f, actions, perform }: {
-  finding: Finding; actions: ReadonlySet<string>; perform: Perform;
+export function FindingCard({ finding: f, policy, actions, perform }: {
+  finding: Finding; policy: string | null; actions: ReadonlySet<string>; perform: Perform;
 }): ReactNode {
   const [busy, setBusy] = useState(false);
   const open = steps(f).filter(([name]) => actions.has(name));
@@ -46,7 +47,7 @@ export function FindingCard({ finding: f, actions, perform }: {
     <article className="finding" aria-labelledby={`finding-${f.id}`}>
       <h2 id={`finding-${f.id}`}><span className="soft">{f.pattern.toUpperCase()}</span> {f.title}</h2>
       <p>
-        <StatusBadge name={f.state} /> support {count(f.support)} of {count(f.required)} {f.support_unit}
+        <StatusBadge name={f.state} /> seen in {count(f.support)} {f.support_unit} ({count(f.required)} needed)
         <span className="soft">
           {" "}· about {f.subject} · cohort {f.cohort} · grade {f.grade}
           {f.prevalence === null ? "" : ` · in ${percent(f.prevalence)} of its runs`}
@@ -60,12 +61,12 @@ export function FindingCard({ finding: f, actions, perform }: {
           <Bars name="measured" all={measured} beside={predicted} />
           <p className="soft">
             in {count(f.realised.runs[0])} runs with and {count(f.realised.runs[1])} without it
-            {f.realised.prediction_error === null ? "" : `; the prediction was off by ${percent(f.realised.prediction_error)}`}
+            {judged(f.realised.prediction_error, f.prevalence)}
           </p>
         </>
       )}
       <p>{f.remedy.text}</p>
-      {f.assumptions.length ? <p className="soft">assumes: {f.assumptions.join("; ")}</p> : null}
+      {f.assumptions.length ? <p className="soft">assumes: {f.assumptions.join(" ")}</p> : null}
       {f.evidence_traces.length ? (
         <p className="mono">evidence:{" "}
           {f.evidence_traces.slice(0, 5).map((trace) => (
@@ -73,6 +74,7 @@ export function FindingCard({ finding: f, actions, perform }: {
           ))}
         </p>
       ) : null}
+      <Questions of={f} policy={policy} />
       {open.length ? (
         <p className="actions">
           {open.map(([name, words, more]) => (
@@ -84,6 +86,28 @@ export function FindingCard({ finding: f, actions, perform }: {
       ) : null}
     </article>
   );
+}
+
+/** How good the prediction was. It was about runs that show the pattern; what is measured is of all runs. */
+function judged(error: number | null, prevalence: number | null): string {
+  if (error === null) return "";
+  const off = error === 0 ? "right" : `too ${error > 0 ? "hopeful" : "cautious"} by ${percent(Math.abs(error))}`;
+  const part = prevalence !== null && prevalence < 0.995 ? `, spread over all runs, of which it concerns ${percent(prevalence)},` : "";
+  return `; the prediction${part} was ${off}`;
+}
+
+/** The same remedy with other numbers or on other runs, and both arms of its trial. */
+function Questions({ of: { cohort, remedy }, policy }: { of: Finding; policy: string | null }): ReactNode {
+  const change = proposed(remedy.proposal);
+  const workflow = cohort.replace(/#[0-9a-f]*$/, "");
+  const arm = (name: string): string | null => (policy ? `${policy}=${name}` : null);
+  const arms = { of: "cohorts", "a.workflow": workflow, "a.arm": arm("control"), "b.workflow": workflow, "b.arm": arm("treated") };
+  return change || policy ? (
+    <p>
+      {change && <a href={link("whatif", null, { workflow, arm: arm("control"), with: write([change]) })}>what if</a>}{" "}
+      {policy && <a href={link("compare", null, arms)}>compare the arms of its trial</a>}
+    </p>
+  ) : null;
 }
 
 /** Each quantity with its 90 % interval as a bar from nothing, on one scale with the same quantity of `beside`. */

@@ -12,9 +12,11 @@ import { ranked } from "./savings";
 
 export default function Findings(): ReactNode {
   const answer = useData<{ findings: Finding[] }>("/api/findings");
+  const policies = useData<{ policies: { id: string; finding: string | null }[] }>("/api/policies");
   const actions = useActions();
   const [problem, setProblem] = useState("");
-  const refresh = useThrottled(answer.reload, 700);
+  const both = (): void => { answer.reload(); policies.reload(); };
+  const refresh = useThrottled(both, 700);
   useNews((kind) => {
     if (kind === "findings" || kind === "policies" || kind === "reset") refresh();
   });
@@ -25,15 +27,16 @@ export default function Findings(): ReactNode {
     } catch (error) {
       setProblem((error as Error).message);
     }
-    answer.reload();
+    both();
   };
+  const policy = (id: string): string | null => policies.data?.policies.find(({ finding }) => finding === id)?.id ?? null;
   return (
     <>
       <h1>Findings</h1>
       {problem && <p className="note bad" role="alert">{problem}</p>}
       {!answer.data ? <Waiting of={answer} /> : answer.data.findings.length ? (
         ranked(answer.data.findings).map((each) => (
-          <FindingCard key={each.id} finding={each} actions={actions} perform={perform} />
+          <FindingCard key={each.id} finding={each} policy={policy(each.id)} actions={actions} perform={perform} />
         ))
       ) : (
         <p className="empty">No findings yet. The logging agent speaks after a few runs of the same shape.</p>

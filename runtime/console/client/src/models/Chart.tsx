@@ -17,7 +17,9 @@ const HEIGHT = 180;
 const clock = (_: uPlot, times: number[]): string[] =>
   times.map((s) => new Date(s * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" }));
 
-export function Chart({ title, unix_s, lines }: { title: string; unix_s: number[]; lines: Line[] }): ReactNode {
+export function Chart({ title, unix_s, lines, show }: {
+  title: string; unix_s: number[]; lines: Line[]; show: (value: number | null) => string;
+}): ReactNode {
   const box = useRef<HTMLDivElement>(null);
   const palette = usePalette();
   useEffect(() => {
@@ -26,8 +28,14 @@ export function Chart({ title, unix_s, lines }: { title: string; unix_s: number[
     const axis = { stroke: palette.soft, grid: { stroke: palette.line, width: 1 }, ticks: { stroke: palette.line, width: 1 } };
     const plot = new uPlot(
       {
-        width: Math.max(at.clientWidth, 200), height: HEIGHT, axes: [{ ...axis, values: clock }, { ...axis, size: 64 }],
-        series: [{}, ...lines.map(({ name, colour }) => ({ label: name, stroke: palette[colour], width: 1.5, spanGaps: true }))],
+        width: Math.max(at.clientWidth, 200), height: HEIGHT, axes: [{ ...axis, values: clock }, { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => (tick ? show(tick) : "0")) }],
+        series: [
+          { value: (_, s) => (s === null ? "" : clock(_, [s])[0]!) },
+          ...lines.map(({ name, colour }) => ({
+            label: name, stroke: palette[colour], width: 1.5, spanGaps: true,
+            value: (_: uPlot, value: number | null) => (value === null ? "" : show(value)),
+          })),
+        ],
       },
       [unix_s, ...lines.map(({ values }) => values)] as uPlot.AlignedData,
       at,
@@ -35,6 +43,6 @@ export function Chart({ title, unix_s, lines }: { title: string; unix_s: number[
     const watch = new ResizeObserver(() => plot.setSize({ width: Math.max(at.clientWidth, 200), height: HEIGHT }));
     watch.observe(at);
     return () => { watch.disconnect(); plot.destroy(); };
-  }, [unix_s, lines, palette]);
+  }, [unix_s, lines, show, palette]);
   return <figure className="card chart"><figcaption>{title}</figcaption><div ref={box} /></figure>;
 }

@@ -61,7 +61,7 @@ export default function Models(): ReactNode {
         <>
           {answer.data.truncated && <p className="note">Only the latest calls of this window are counted.</p>}
           <Table name="Models" keys={answer.data.models.map((each) => `${each.instance} ${each.tenant}`)}
-            columns={[["model"], ["instance"], ["tenant"], ["calls", "n"], ["first token p50", "n"], ["p95", "n"],
+            columns={[["model"], ["instance", "wide"], ["tenant"], ["calls", "n"], ["first token p50, p95", "n"],
               ["between tokens", "n"], ["tokens a second", "n"], ["waited p95", "n"], ["tokens in", "n"], ["cached", "n"],
               ["out", "n"], ["batch", "n"], ["pages", "n"], ["busy", "n"], ["cost", "n"]]}
             rows={answer.data.models.map(cells)} />
@@ -72,16 +72,18 @@ export default function Models(): ReactNode {
   );
 }
 
-const time = (ms: number | null): string => (ms === null ? "" : span(ms));
+const time = (ms: number | null): string => (ms === null ? "" : ms ? span(ms) : "0");
 const number = (n: number | null): string => (n === null ? "" : String(Number(n.toPrecision(3))));
 
 function cells(m: Model): ReactNode[] {
   return [
-    <a href={link("runs", null, { model: m.model })}>{m.model}</a>, m.instance, m.tenant,
+    <a href={link("runs", null, { model: m.model })}>{m.model}</a>,
+    m.instance ? m.instance.replace(`model:${m.model}@`, "") : <span className="soft">none: a cache or an equal call answered</span>, m.tenant,
     m.errors ? <span className="error">{count(m.calls)} ({count(m.errors)} failed)</span> : count(m.calls),
-    time(m.ttft_p50_ms), time(m.ttft_p95_ms), time(m.inter_token_ms), number(m.tokens_per_s), time(m.queue_p95_ms),
+    m.ttft_p50_ms === null ? "" : `${time(m.ttft_p50_ms)}, ${time(m.ttft_p95_ms)}`, time(m.inter_token_ms), number(m.tokens_per_s), time(m.queue_p95_ms),
     some(m.input_tokens), m.cached_tokens ? `${count(m.cached_tokens)} (${percent(m.cached_tokens / Math.max(m.input_tokens, 1))})` : "",
-    some(m.output_tokens), m.batch === null ? "" : `${number(m.batch)}${m.capacity ? ` of ${m.capacity}` : ""}`,
+    some(m.output_tokens),
+    m.batch === null ? "" : `${number(m.batch)}${m.capacity ? ` of ${m.capacity}` : ""}`,
     m.pages_total ? `${count(m.pages_used ?? 0)} of ${count(m.pages_total)}` : "",
     m.utilisation === null ? "" : percent(m.utilisation), m.cost_usd ? amount(m.cost_usd, "usd") : "",
   ];
@@ -89,7 +91,7 @@ function cells(m: Model): ReactNode[] {
 
 function Charts({ model, series }: { model: string; series: Series }): ReactNode {
   const latency = useMemo((): Line[] => [
-    { name: "p50, ms", values: series.p50_ms, colour: "accent" }, { name: "p95, ms", values: series.p95_ms, colour: "queue" },
+    { name: "p50", values: series.p50_ms, colour: "accent" }, { name: "p95", values: series.p95_ms, colour: "queue" },
   ], [series]);
   const tokens = useMemo((): Line[] => [
     { name: "in", values: series.input_tokens.map((n) => n / series.step_s), colour: "tool" },
@@ -97,8 +99,8 @@ function Charts({ model, series }: { model: string; series: Series }): ReactNode
   ], [series]);
   return (
     <div className="charts">
-      <Chart title={`${model}: latency of a call`} unix_s={series.unix_s} lines={latency} />
-      <Chart title={`${model}: tokens a second`} unix_s={series.unix_s} lines={tokens} />
+      <Chart title={`${model}: latency of a call`} unix_s={series.unix_s} lines={latency} show={span} />
+      <Chart title={`${model}: tokens a second`} unix_s={series.unix_s} lines={tokens} show={number} />
     </div>
   );
 }

@@ -62,7 +62,7 @@ function kindOf(plain: Schema, choices: string[]): Field["kind"] {
 
 /** Follows a reference, and the one alternative of a value that may be null. */
 function plainOf(property: Schema, whole: Schema): Schema {
-  const name = property.$ref?.match(/^#\/\$defs\/(.+)$/)?.[1];
+  const name = property.$ref?.match(/^#\/(?:\$defs|components\/schemas)\/(.+)$/)?.[1];
   if (name) return whole.$defs?.[name] ?? property;
   const some = property.anyOf?.filter((each) => each.type !== "null") ?? [];
   return some.length === 1 ? plainOf(some[0]!, whole) : property;

@@ -1,19 +1,21 @@
 /** A run's work over time. Names are elements, so that they can be read, found and reached; bars are a canvas. */
 
-import { useEffect, useLayoutEffect, useMemo, useRef, useState, type KeyboardEvent, type ReactNode } from "react";
+import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState, type KeyboardEvent, type ReactNode } from "react";
 
 import type { Log } from "../types";
-import { count, span } from "../words";
-import { axis, gaps, ticks } from "./axis";
+import { count } from "../words";
+import { axis, gaps } from "./axis";
 import { critical, share } from "./critical";
-import { draw, ROW, type Scene } from "./draw";
+import { drawGrid, hatching, ROW, type Scene } from "./draw";
 import { lanes } from "./lanes";
+import { Name } from "./Name";
 import { usePalette } from "./palette";
 import { find, open, type Line } from "./rows";
+import { thinned, Tile, TILE, type Pair } from "./Tile";
+import { Times } from "./Times";
 import { useZoom } from "./zoom";
 
-const LINKS_DRAWN = 400;
-const SPARE = 4; // rows rendered beyond those in sight
+const SPARE = TILE / 2; // rows rendered above and below those in sight: scrolling runs ahead of scripts
 
 interface Props {
   lines: Line[];
@@ -30,10 +32,10 @@ export function Waterfall({ lines, logs, total, marked, selected, onSelect }: Pr
   const [onPath, setOnPath] = useState(true);
   const [closed, setClosed] = useState<ReadonlySet<string>>(new Set());
   const [wanted, setWanted] = useState("");
-  const [top, setTop] = useState(0);
+  const [top, setTop] = useState(0); // the tile at the upper edge
   const [size, setSize] = useState({ width: 0, height: 400 });
   const box = useRef<HTMLDivElement>(null);
-  const canvas = useRef<HTMLCanvasElement>(null);
+  const grid = useRef<HTMLCanvasElement>(null);
   const finder = useRef<HTMLInputElement>(null);
   const palette = usePalette();
   const { from, to, zoom, pan, fit } = useZoom();
@@ -52,25 +54,24 @@ export function Waterfall({ lines, logs, total, marked, selected, onSelect }: Pr
     rows.forEach((row, n) => row.items.forEach((at) => found.set(at, n)));
     return found;
   }, [rows]);
-  const joins = useMemo(() => pairs(lines, rowOf), [lines, rowOf]);
+  const joins = useMemo(() => thinned(pairs(lines, rowOf)), [lines, rowOf]);
   const found = useMemo(() => find(lines, wanted), [lines, wanted]);
+  const evidence = useMemo(() => new Set([...marked].map((at) => rowOf.get(at))), [marked, rowOf]);
+  const view = useMemo(() => ({ axis: scale, from, to }), [scale, from, to]);
+  const hatch = useMemo(() => hatching(palette), [palette]);
+  const scene = useMemo(
+    (): Scene => ({ ...view, lines, selected, marked, path, palette, hatch }),
+    [view, lines, selected, marked, path, palette, hatch],
+  );
 
-  const firstRow = Math.max(Math.floor(top / ROW) - SPARE, 0);
-  const inSight = rows.slice(firstRow, Math.ceil((top + size.height) / ROW) + SPARE);
-  const y0 = firstRow * ROW - top;
+  const firstRow = Math.max(Math.floor(top * TILE - SPARE), 0);
+  const inSight = rows.slice(firstRow, Math.ceil(top * TILE + size.height / ROW + TILE + SPARE));
+  const firstTile = Math.floor(firstRow / TILE);
+  const tiles = Math.ceil((firstRow + inSight.length) / TILE) - firstTile;
 
   useLayoutEffect(() => {
-    if (!canvas.current) return;
-    const last = firstRow + inSight.length;
-    const scene: Scene = {
-      lines, rows: inSight.map((row) => row.items), top: y0, axis: scale, from, to, selected, marked, path,
-      links: joins
-        .filter(({ a, b }) => Math.max(a, b) >= firstRow && Math.min(a, b) < last)
-        .slice(0, LINKS_DRAWN)
-        .map(({ from: f, to: t, a, b }) => ({ from: f, to: t, fromRow: a - firstRow, toRow: b - firstRow })),
-    };
-    draw(canvas.current, scene, palette);
-  });
+    if (grid.current) drawGrid(grid.current, view, palette);
+  }, [view, palette, size]);
 
   useEffect(() => {
     const at = box.current;
@@ -80,7 +81,7 @@ export function Waterfall({ lines, logs, total, marked, selected, onSelect }: Pr
     const wheel = (event: WheelEvent): void => {
       if (!event.ctrlKey && !event.shiftKey) return;
       event.preventDefault();
-      const area = canvas.current!.getBoundingClientRect();
+      const area = grid.current!.getBoundingClientRect();
       if (event.shiftKey) pan((event.deltaY || event.deltaX) / area.width);
       else zoom(event.deltaY < 0 ? 0.8 : 1.25, (event.clientX - area.left) / area.width);
     };
@@ -147,16 +148,18 @@ export function Waterfall({ lines, logs, total, marked, selected, onSelect }: Pr
     event.preventDefault();
     action();
   };
-  const click = (event: { clientX: number; clientY: number }): void => {
-    const area = canvas.current!.getBoundingClientRect();
-    const row = rows[Math.floor((event.clientY - area.top + top) / ROW)];
+  const choose = useRef({ select, rows, view });
+  choose.current = { select, rows, view };
+  const selectName = useCallback((at: number) => choose.current.select(at, true), []);
+  const selectBar = useCallback((n: number, share: number) => {
+    const { axis: of, from: first, to: last } = choose.current.view;
+    const row = choose.current.rows[n];
     if (!row) return;
-    const ms = scale.time(from + ((event.clientX - area.left) / area.width) * (to - from));
-    select(row.items.length === 1 ? row.items[0]! : row.items.findLast((at) => lines[at]!.start <= ms) ?? row.items[0]!, true);
-  };
+    const ms = of.time(first + share * (last - first));
+    const before = row.items.length > 1 ? row.items.findLast((at) => lines[at]!.start <= ms) : undefined;
+    choose.current.select(before ?? row.items[0]!, true);
+  }, [lines]);
 
-  const marks = ticks(scale, from, to, size.width < 560 ? 2 : 6);
-  const left = (place: number): string => `${((place - from) / (to - from)) * 100}%`;
   return (
     <section aria-label="Waterfall">
       <div className="filters">
@@ -175,36 +178,27 @@ export function Waterfall({ lines, logs, total, marked, selected, onSelect }: Pr
         <button type="button" onClick={fit}>all</button>
       </div>
       <div className="fall">
-        <div className="axis" aria-hidden="true">
-          <span>{byAgent ? "agent" : "work"}</span>
-          <span className="track">
-            {marks.map(({ ms, place }) => <span key={ms} className={place > to - 0.07 * (to - from) ? "last" : ""} style={{ left: left(place) }}>{ms ? span(ms) : "0"}</span>)}
-            {logs.map((log, n) => {
-              const at = scale.place(log.at_ms);
-              return at < from || at > to ? null
-                : <i key={n} className={`tick ${log.level}`} style={{ left: left(at) }} title={log.event} />;
-            })}
-          </span>
-          <span />
-        </div>
+        <Times view={view} logs={logs} heading={byAgent ? "agent" : "work"} narrow={size.width < 560} />
         <div className="fall-scroll" ref={box} tabIndex={0} role="tree" aria-label="work of this run" onKeyDown={press}
-          onScroll={(event) => setTop(event.currentTarget.scrollTop)}
+          onScroll={(event) => setTop(Math.floor(event.currentTarget.scrollTop / ROW / TILE))}
           aria-activedescendant={rowOf.has(selected) ? `row-${rowOf.get(selected)}` : undefined}
           onFocus={() => { if (selected < 0) select(rows[0]?.items[0] ?? -1); }}>
           <div className="fall-all" style={{ height: rows.length * ROW }} role="presentation">
-            <div className="fall-sight" style={{ height: size.height }} role="presentation">
-              <canvas ref={canvas} aria-hidden="true" onClick={click} />
-              {inSight.map((row, n) => {
-                const at = row.items.includes(selected) ? selected : row.items[0]!;
-                return (
-                  <Name key={byAgent ? firstRow + n : lines[at]!.id} number={firstRow + n} of={rows.length} y={y0 + n * ROW}
-                    line={lines[at]!} name={row.name} flat={byAgent} works={row.items.length} selected={at === selected}
-                    marked={row.items.some((each) => marked.has(each))}
-                    closed={closed.has(lines[at]!.id)} parent={lines[at]!.last > at} onWay={onPath ? onWay.get(at) : undefined}
-                    onClick={() => select(at, true)} />
-                );
-              })}
-            </div>
+            <canvas className="fall-sight" ref={grid} aria-hidden="true" style={{ height: size.height }} />
+            {Array.from({ length: tiles }, (_, n) => (
+              <Tile key={firstTile + n} first={(firstTile + n) * TILE} rows={rows} scene={scene} pairs={joins} width={size.width}
+                onClick={selectBar} />
+            ))}
+            {inSight.map((row, n) => {
+              const number = firstRow + n;
+              const at = rowOf.get(selected) === number ? selected : row.items[0]!;
+              return (
+                <Name key={byAgent ? number : lines[at]!.id} number={number} of={rows.length} at={at}
+                  line={lines[at]!} name={row.name} flat={byAgent} works={row.items.length} selected={at === selected}
+                  marked={evidence.has(number)} closed={closed.has(lines[at]!.id)} parent={lines[at]!.last > at}
+                  onWay={onPath ? onWay.get(at) : undefined} onClick={selectName} />
+              );
+            })}
           </div>
         </div>
       </div>
@@ -212,34 +206,8 @@ export function Waterfall({ lines, logs, total, marked, selected, onSelect }: Pr
   );
 }
 
-function Name(props: {
-  number: number; of: number; y: number; line: Line; name: string; flat: boolean; works: number; selected: boolean;
-  marked: boolean; closed: boolean; parent: boolean; onWay: number | undefined; onClick: () => void;
-}): ReactNode {
-  const { line, flat } = props;
-  const took = line.finished ? span(line.end - line.start) : "unfinished";
-  const notes = flat ? `${count(props.works)} pieces of work` : line.notes;
-  const way = props.onWay ? `${span(props.onWay)} on the critical path` : "";
-  return (
-    <div id={`row-${props.number}`} role="treeitem" aria-level={flat ? 1 : line.depth + 1} aria-selected={props.selected}
-      aria-setsize={props.of} aria-posinset={props.number + 1}
-      aria-expanded={props.parent && !flat ? !props.closed : undefined} data-id={line.id}
-      title={[props.name, notes, way].filter(Boolean).join(" · ")}
-      className={`row${line.failed ? " failed" : ""}${props.marked ? " marked" : ""}`}
-      style={{ transform: `translateY(${props.y}px)` }} onClick={props.onClick}>
-      <span className="name" style={{ paddingLeft: 12 + (flat ? 0 : Math.min(line.depth, 12) * 14) }}>
-        {!flat && props.parent ? <i aria-hidden="true">{props.closed ? "▸ " : "▾ "}</i> : null}
-        {props.name}
-        <small>{notes}</small>
-        <span className="sr">{way}{props.marked ? " evidence" : ""}</span>
-      </span>
-      <span className="took">{flat ? "" : took}</span>
-    </div>
-  );
-}
-
 /** Links as pairs of lines with their rows. */
-function pairs(lines: readonly Line[], rowOf: ReadonlyMap<number, number>): { from: number; to: number; a: number; b: number }[] {
+function pairs(lines: readonly Line[], rowOf: ReadonlyMap<number, number>): Pair[] {
   const place = new Map<string, number>();
   lines.forEach((line, at) => {
     place.set(line.id, at);

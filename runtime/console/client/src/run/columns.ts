@@ -62,36 +62,46 @@ export function linesOf(pages: readonly Page[], links: ReadonlyMap<string, strin
   for (const each of pages) {
     const first = flat.length;
     each.ids.forEach((id, at) => known.set(id, first + at));
-    const mine = flatLines(each, links);
-    each.parents.forEach((parent, at) => {
-      const line = mine[at]!;
-      line.parent = line.parent >= 0 ? first + line.parent : known.get(parent) ?? -1;
+    for (const line of flatLines(each, links)) {
+      if (line.parent >= 0) line.parent += first;
+      flat.push(line);
+    }
+  }
+  let first = 0;
+  for (const { parents } of pages) {
+    parents.forEach((parent, at) => {
+      const line = flat[first + at]!;
+      if (line.parent < 0 && parent) line.parent = known.get(parent) ?? -1; // on another page
     });
-    flat.push(...mine);
+    first += parents.length;
   }
   const children = new Map<number, number[]>();
   flat.forEach((line, at) => {
-    const parent = line.parent < at ? line.parent : -1; // a parent that begins later would close a circle
-    const mine = children.get(parent);
+    const mine = children.get(line.parent);
     if (mine) mine.push(at);
-    else children.set(parent, [at]);
+    else children.set(line.parent, [at]);
   });
   const made: Line[] = [];
   const place = new Map<number, number>();
-  const stack = [...(children.get(-1) ?? [])].reverse();
-  while (stack.length) {
-    const at = stack.pop()!;
-    const line = flat[at]!;
-    const parent = place.get(line.parent) ?? -1;
-    const below = children.get(at);
-    const taker = line.work === "message" && below?.length === 1 ? flat[below[0]!]! : null;
-    const shown = taker?.work === "handler" ? taken(line, taker) : line;
-    const top = shown === line ? at : below![0]!;
-    place.set(at, made.length).set(top, made.length);
-    made.push({ ...shown, parent, last: made.length, depth: (made[parent]?.depth ?? -1) + 1 });
-    const mine = children.get(top);
-    if (mine) for (let n = mine.length - 1; n >= 0; n--) stack.push(mine[n]!);
-  }
+  const walk = (tops: readonly number[]): void => {
+    const stack = [...tops].reverse();
+    while (stack.length) {
+      const at = stack.pop()!;
+      if (place.has(at)) continue;
+      const line = flat[at]!;
+      const parent = place.get(line.parent) ?? -1;
+      const below = children.get(at);
+      const taker = line.work === "message" && below?.length === 1 && !place.has(below[0]!) ? flat[below[0]!]! : null;
+      const shown = taker?.work === "handler" ? taken(line, taker) : line;
+      const top = shown === line ? at : below![0]!;
+      place.set(at, made.length).set(top, made.length);
+      made.push({ ...shown, parent, last: made.length, depth: (made[parent]?.depth ?? -1) + 1 });
+      const mine = children.get(top);
+      if (mine) for (let n = mine.length - 1; n >= 0; n--) stack.push(mine[n]!);
+    }
+  };
+  walk(children.get(-1) ?? []);
+  for (let at = 0; at < flat.length; at++) if (!place.has(at)) walk([at]); // parents that name each other in a circle
   return reach(made);
 }
 

@@ -9,7 +9,7 @@ import { linesOf, page, type Page } from "./columns";
 import { lines, type Line } from "./rows";
 
 const FIRST = 1_000; // spans: drawn before the rest is asked for
-const PAGE = 20_000;
+const PAGE = 50_000;
 const MOST = 200_000; // more than that a browser's memory should not be asked to hold
 
 export interface LoadedRun {
@@ -45,21 +45,26 @@ async function fetchRun(run: string, signal: AbortSignal, show: (next: LoadedRun
   show({ detail, lines: lines(detail.rows, notes), loading: !short, hidden: 0 });
   if (short) return;
   try {
-    const pages: Page[] = [];
-    let after: string | null = null;
-    do {
-      const next: Page = page(await bytes(query(`${path}/waterfall`, { limit: PAGE, after }), signal));
-      pages.push(next);
-      after = next.header.next;
-    } while (after !== null && pages.length * PAGE < MOST);
+    const [{ pages, whole }, links] = await Promise.all([pagesOf(path, signal), linksOf(path, signal)]);
     const shown = pages.reduce((sum, each) => sum + each.header.count, 0);
-    const made = linesOf(pages, await linksOf(path, signal));
-    show({ detail, lines: made, loading: false, hidden: after === null ? 0 : detail.run.spans - shown });
+    const made = linesOf(pages, links);
+    show({ detail, lines: made, loading: false, hidden: whole ? 0 : detail.run.spans - shown });
   } catch (problem) {
     if (!(problem instanceof Refused && problem.status === 404)) throw problem;
     const whole = await get<RunDetail>(query(path, { spans: 50_000 }), signal); // a server without columns
     show({ detail: whole, lines: lines(whole.rows, notes), loading: false, hidden: Math.max(whole.run.spans - 50_000, 0) });
   }
+}
+
+async function pagesOf(path: string, signal: AbortSignal): Promise<{ pages: Page[]; whole: boolean }> {
+  const pages: Page[] = [];
+  let after: string | null = null;
+  do {
+    const next: Page = page(await bytes(query(`${path}/waterfall`, { limit: PAGE, after }), signal));
+    pages.push(next);
+    after = next.header.next;
+  } while (after !== null && pages.length * PAGE < MOST);
+  return { pages, whole: after === null };
 }
 
 async function linksOf(path: string, signal: AbortSignal): Promise<Map<string, string[]>> {

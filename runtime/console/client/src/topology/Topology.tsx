@@ -16,6 +16,7 @@ interface Answer {
   nodes: Node[];
   edges: Edge[];
   truncated: boolean;
+  window_s: number;
   spans: number;
 }
 
@@ -34,7 +35,7 @@ export default function Topology(): ReactNode {
       </div>
       {!answer.data ? <Waiting of={answer} /> : answer.data.nodes.length ? (
         <>
-          {answer.data.truncated && <p className="note">Only the latest {count(answer.data.spans)} spans are counted.</p>}
+          {answer.data.truncated && <p className="note">Only the latest {count(answer.data.spans)} spans are counted, of the last {span(answer.data.window_s * 1000)}.</p>}
           <Drawing nodes={answer.data.nodes} edges={answer.data.edges} />
           <h2>Edges</h2>
           <Table name="Edges"
@@ -51,7 +52,7 @@ export default function Topology(): ReactNode {
   );
 }
 
-const time = (ms: number | null | undefined): string => (ms === null || ms === undefined ? "" : span(ms));
+const time = (ms: number | null | undefined): string => (ms === null || ms === undefined ? "" : ms ? span(ms) : "0");
 
 /** A name that leads to the runs in which it took part. */
 function named(id: string, names: ReadonlyMap<string, string>): ReactNode {

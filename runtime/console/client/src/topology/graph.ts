@@ -27,7 +27,7 @@ export interface Edge {
   depth: number | null;
 }
 
-export const WIDTH = 168;
+export const WIDTH = 200;
 export const HEIGHT = 58;
 
 /** The upper left corner of each node, in pixels. */

@@ -3,6 +3,7 @@
 import type { ReactNode } from "react";
 
 import { Table } from "../parts/Parts";
+import { link } from "../route";
 import type { Estimate } from "../types";
 import { amount, count, percent, span } from "../words";
 import { histogram } from "./question";
@@ -47,8 +48,8 @@ export function Answer({ of }: { of: Answered }): ReactNode {
           `${amount(row.saving.low, row.unit)} to ${amount(row.saving.high, row.unit)}`,
         ])} />
       {of.before_s.length > 1 && <Spread before={of.before_s} after={of.after_s} />}
-      {of.waterfall?.steps.length ? <Steps steps={of.waterfall.steps} /> : null}
-      {of.assumptions.length ? <p className="soft">assumes: {of.assumptions.join("; ")}</p> : null}
+      {of.waterfall?.steps.length ? <Steps run={of.waterfall.run} steps={of.waterfall.steps} /> : null}
+      {of.assumptions.length ? <p className="soft">assumes: {of.assumptions.join(" ")}</p> : null}
     </section>
   );
 }
@@ -71,24 +72,37 @@ function Spread({ before, after }: { before: number[]; after: number[] }): React
   );
 }
 
-function Steps({ steps }: { steps: Step[] }): ReactNode {
+/** How long it took, and how long it would. */
+function took({ before, after }: Step): string {
+  const was = span(before[1] - before[0]);
+  if (!after) return `${was} → not done`;
+  const is = span(after[1] - after[0]);
+  return was === is ? was : `${was} → ${is}`;
+}
+
+function Steps({ run, steps }: { run: string; steps: Step[] }): ReactNode {
   const whole = Math.max(...steps.flatMap((step) => [step.before[1], step.after?.[1] ?? 0]), 0.001);
   const bar = ([start, end]: [number, number], name: string, y: number): ReactNode =>
     <rect className={name} x={(100 * start) / whole} width={Math.max((100 * (end - start)) / whole, 0.3)} y={y} height="5" />;
   return (
     <>
-      <h3>One run: grey as recorded, blue as it would be</h3>
+      <h2>One run, before and after</h2>
+      <p className="soft">
+        Grey: <a href={link("runs", run)}>a run</a> as recorded. Blue: as it would be, with a saving in the middle of all that change (hopeful replay).
+      </p>
       <ol className="steps">
+        <li className="scale" aria-hidden="true"><span /><span><i>0</i><i>{span(whole / 2)}</i><i>{span(whole)}</i></span><small>took</small></li>
         {steps.slice(0, STEPS).map((step, n) => (
           <li key={n}>
-            <span style={{ paddingLeft: Math.min(step.depth, 10) * 12 }}>{step.label}</span>
-            <svg viewBox="0 0 100 14" preserveAspectRatio="none" role="img"
-              aria-label={`${span(step.before[1] - step.before[0])}, then ${step.after ? span(step.after[1] - step.after[0]) : "not at all"}`}>
+            <span className={step.after ? "" : "gone"} title={step.label} style={{ paddingLeft: Math.min(step.depth, 10) * 12 }}>{step.label}</span>
+            <svg viewBox="0 0 100 14" preserveAspectRatio="none" aria-hidden="true">
               {bar(step.before, "before", 1)}{step.after && bar(step.after, "after", 8)}
             </svg>
+            <small>{took(step)}</small>
           </li>
         ))}
       </ol>
+      {steps.length > STEPS && <p className="soft">{count(steps.length - STEPS)} more steps are left out.</p>}
     </>
   );
 }
