@@ -90,7 +90,7 @@ def main() -> None:
         found = sum(any(s.pattern == t.pattern for s in t.noisy[kind][0]) for t in plain)
         fired = sum(any(s.grade == "A" for s in t.noisy[kind][1]) for t in plain)
         console.print(f"with noise ({kind}): found {found} of {len(plain)}, decoys fired by grade A {fired}")
-    print(json.dumps({"clock": title, **figures(trials, calm)}))
+    print(json.dumps({**figures(trials, calm), "virtual_time": int(virtual)}))
 
 
 def _tried(
@@ -125,7 +125,8 @@ def figures(trials: Sequence[Trial], calm: Sequence[CleanTrial]) -> dict[str, fl
         "false_alarms_per_1000": 1_000 * sum(len(trial.said) for trial in calm) / traces if traces else None,
         "error_median": statistics.median(errors) if errors else None,
         "error_p90": sorted(errors)[min(int(0.9 * len(errors)), len(errors) - 1)] if errors else None,
-        "coverage": _share(inside for t in trials if (inside := _inside(t)) is not None),
+        "coverage": _share(inside for t in trials if (inside := _inside(t, t.later)) is not None),
+        "coverage_same_runs": _share(inside for t in trials if (inside := _inside(t, t.realised)) is not None),
         "kendall_tau": kendall_tau(pairs),
         "harmful": sum(
             trial.automatic and (trial.failures > 0 or (trial.realised is not None and trial.realised < HARMFUL))
@@ -181,11 +182,11 @@ def _error(trial: Trial) -> float | None:
     return (trial.predicted[0] - trial.realised) / trial.realised
 
 
-def _inside(trial: Trial) -> bool | None:
-    """Whether the interval held what other runs saved; None where there is nothing to compare."""
-    if trial.predicted is None or trial.later is None:
+def _inside(trial: Trial, saved: float | None) -> bool | None:
+    """Whether the interval held what was saved; None where there is nothing to compare."""
+    if trial.predicted is None or saved is None:
         return None
-    return trial.predicted[1] <= trial.later <= trial.predicted[2]
+    return trial.predicted[1] <= saved <= trial.predicted[2]
 
 
 def _by_world(trials: Sequence[Trial], title: str) -> Table:
@@ -222,7 +223,7 @@ def _table(trials: Sequence[Trial], title: str) -> Table:
             "" if trial.predicted is None else f"{trial.predicted[1]:.1%} .. {trial.predicted[2]:.1%}",
             "" if trial.realised is None else f"{trial.realised:.1%} {trial.measure.removesuffix('_s')}",
             "" if error is None else f"{error:+.1%}",
-            "" if trial.later is None else f"{trial.later:.1%}{'' if _inside(trial) else ' outside'}",
+            "" if trial.later is None else f"{trial.later:.1%}{'' if _inside(trial, trial.later) else ' outside'}",
             "silent" if not trial.decoy else ", ".join(f"{said.pattern} {said.grade}" for said in trial.decoy),
         )
     table.caption = "* held out"
