@@ -59,10 +59,11 @@ def test_a_taken_port_ends_up_and_leaves_nothing(place: "Place") -> None:
 )
 def test_an_unreachable_server_is_said(place: "Place", arguments: tuple[str, ...]) -> None:
     """With the address and what to do: commands give up after a few seconds, and do not wait for a server to come."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    place.more["ANTIPHON_NATS_URL"] = f"nats://127.0.0.1:{port}"
-    done = place.command(*(f"{place.workshop}:system" if each == "WORKSHOP" else each for each in arguments))
+    with socket.socket() as mute:  # bound and not listening: whoever knocks is refused, and nobody else gets the port
+        mute.bind(("127.0.0.1", 0))
+        port = mute.getsockname()[1]
+        place.more["ANTIPHON_NATS_URL"] = f"nats://127.0.0.1:{port}"
+        done = place.command(*(f"{place.workshop}:system" if each == "WORKSHOP" else each for each in arguments))
     assert done.returncode == 1
     assert re.search(rf"BusUnavailable: .*127\.0\.0\.1:{port}.*ANTIPHON_NATS_URL", done.stderr), done.stderr
     assert "Traceback" not in done.stderr
