@@ -180,6 +180,8 @@ export interface AgentCard {
   topics: string[];
   model: string | null;
   slots: number;
+  /** Part of the observability system, and nobody to chat with. */
+  observes: boolean;
 }
 
 export interface NodeCard {

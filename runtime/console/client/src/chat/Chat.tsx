@@ -13,7 +13,7 @@ export default function Chat(): ReactNode {
   const directory = useData<Directory>("/api/agents");
   const actions = useActions();
   const { query } = useRoute();
-  const handlers = useMemo(() => (directory.data?.agents ?? []).flatMap((agent) =>
+  const handlers = useMemo(() => (directory.data?.agents ?? []).filter((agent) => !agent.observes).flatMap((agent) =>
     agent.handlers.flatMap((handler) => {
       const how = talk(handler.input.json_schema);
       return how ? [{ name: `${agent.name}.${handler.name}`, agent: agent.name, handler, ...how }] : [];
