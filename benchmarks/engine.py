@@ -25,7 +25,7 @@ from antiphon.runtime.settings import load_settings
 MODEL = "smollm2-135m"
 KEYS = ("decode1_vs_llamacpp", "decode16_vs_llamacpp", "prefill_vs_llamacpp", "prefix_ttft_gain", "itl_p99_vs_unloaded",
         "itl_gain_vs_prompt_first", "program_gain_vs_fcfs", "total_vs_transformers", "tenant_error", "structured_valid",
-        "mask_us", "first_token_s", "rss_mb")  # fmt: skip
+        "structured_cut", "mask_us", "first_token_s", "rss_mb")  # fmt: skip
 
 
 class Report:
@@ -115,9 +115,11 @@ def structured(report: Report, path: Path, quick: bool) -> None:
     """Replies that must fit."""
     found = structure.run(path, 32 if quick else 200)
     ended = found.total - found.cut
-    cut = f"{found.cut} cut at {structure.MAX_TOKENS} tokens"
-    seen = f"{found.valid} of {ended} fit ({cut}); mask {1e6 * found.mask_s:.0f} us"
-    figures = {"structured_valid": round(found.valid / ended, 4), "mask_us": round(1e6 * found.mask_s, 1)}
+    cut = f"{found.cut} cut at {structure.MAX_TOKENS} tokens, which say nothing"
+    seen = f"{found.valid} of {ended} that ended fit ({cut}); mask {1e6 * found.mask_s:.0f} us"
+    figures = {"structured_cut": round(found.cut / found.total, 4), "mask_us": round(1e6 * found.mask_s, 1)}
+    if ended:
+        figures["structured_valid"] = round(found.valid / ended, 4)
     report.row(f"{found.total} random schemas", seen, "all; <= 60 us", **figures)
 
 

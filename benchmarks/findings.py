@@ -2,11 +2,11 @@
 
 Each plant in ``plants`` is a runnable system with one waste; its decoy looks alike and is right as it is. A plant
 runs, the logging agent's core looks at what its nodes recorded, the remedy is really executed (as a policy where the
-finding proposes one, else in the plant's code) with the same arrivals and the same draws, and the saving is measured.
-An interval is of what later runs will save, so it is held against the saving of as many runs with other arrivals and
-draws. By default on the wall clock, over NATS and real sockets. ``--virtual`` runs on the in-memory bus in virtual
-time: quicker, and it proves less, because the plants' service times do not depend on the machine. Beside it, on the
-same recordings: closed-form thresholds, and the critical path alone.
+finding proposes one, else in the plant's code) with the same arrivals and the same draws, and beside it the plant as
+it was: the difference is the saving. An interval is of what later runs will save, so it is held against the saving of
+as many runs with other arrivals and draws. By default on the wall clock, over NATS and real sockets. ``--virtual`` runs
+on the in-memory bus in virtual time: quicker, and it proves less, because the plants' service times do not depend on
+the machine. Beside it, on the same recordings: closed-form thresholds, and the critical path alone.
 """
 
 import argparse
@@ -27,13 +27,18 @@ from plants.machine import QUIET, Stolen
 from plants.trial import (
     NOISES,
     CleanTrial,
+    Looked,
+    Pair,
+    Remedied,
     Trial,
     conclude,
+    is_remedied,
     look,
     look_clean,
+    others,
+    perform_again,
     record,
     record_clean,
-    remedy,
     try_plant,
 )
 from plants.world import World
@@ -59,7 +64,7 @@ def main() -> None:
     parser.add_argument("--virtual", action="store_true", help="virtual time: 3 severities, 3 loads, 5 seeds")
     parser.add_argument("--full", action="store_true", help="all of these on the wall clock: hours")
     parser.add_argument("--only", action="append", default=[], help="a plant, such as p1_serial, or a pattern")
-    parser.add_argument("--workers", type=int, default=3, help="processes; they mostly wait")
+    parser.add_argument("--workers", type=int, default=4, help="processes; they mostly wait, and two make a pair")
     options = parser.parse_args()
     names = [n for n, p in catalogue().items() if not options.only or {n, p.pattern} & set(options.only)]
     if not names:
@@ -110,11 +115,32 @@ def _tried(
         recorded = _gather([pool.submit(record, *job, virtual=False) for job in jobs], "recording")
         seen = list(zip(jobs, recorded, strict=True))
         looked = _gather([pool.submit(look, *job, was) for job, was in seen], "looking")
-        remedies = [pool.submit(remedy, *job, said.own, virtual=False) for job, said in zip(jobs, looked, strict=True)]
-        remedied = _gather(remedies, "remedies")
-        parts = zip(seen, looked, remedied, strict=True)
+        parts = zip(seen, looked, _remedied(pool, jobs, looked), strict=True)
         trials = [conclude(*job, was, said, becomes) for (job, was), said, becomes in parts]
     return trials, _gather([pool.submit(look_clean, name, done.result()) for name, done in calm], "clean systems")
+
+
+def _remedied(
+    pool: ProcessPoolExecutor, jobs: Sequence[tuple[str, World]], looked: Sequence[Looked]
+) -> list[Remedied | None]:
+    """Each plant again without and with its remedy, at the same time as far as there are workers for both."""
+    todo = [
+        (name, at, said.own, wanted)
+        for (name, world), said in zip(jobs, looked, strict=True)
+        if is_remedied(name, said.own)
+        for at in (world, others(world))
+        for wanted in (False, True)
+    ]
+    futures = [
+        pool.submit(perform_again, name, at, own, remedied=wanted, virtual=False) for name, at, own, wanted in todo
+    ]
+    done = iter(_gather(futures, "remedies"))
+    return [
+        Remedied(same=Pair(next(done), next(done)), others=Pair(next(done), next(done)))
+        if is_remedied(name, said.own)
+        else None
+        for (name, _), said in zip(jobs, looked, strict=True)
+    ]
 
 
 def figures(trials: Sequence[Trial], calm: Sequence[CleanTrial]) -> dict[str, float | None]:

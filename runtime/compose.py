@@ -31,6 +31,7 @@ from antiphon.runtime.policies.trace import TraceInterceptor
 from antiphon.runtime.policies.written import Written
 from antiphon.runtime.settings import Settings
 from antiphon.runtime.telemetry.feed import Sink
+from antiphon.runtime.telemetry.foreign_spans import ForeignSpans
 from antiphon.runtime.telemetry.hashing import deployment_hash
 from antiphon.runtime.telemetry.setup import disabled, start_telemetry
 from antiphon.schemas import subjects
@@ -80,11 +81,13 @@ async def open_host(
         async def publish(batch: bytes, message_id: str, shard: int) -> None:
             await carrier.streams.append(telemetry_subjects[shard], batch, message_id=message_id)
 
+        content_hash = await deployment_hash(bus)
         telemetry = disabled()
         if settings.trace > 0:
             telemetry = start_telemetry(
                 node,
                 publish,
+                foreign=ForeignSpans(content_hash, capture_content=settings.capture_content),
                 clock=clock,
                 environ=os.environ,
                 sample=settings.trace,
@@ -96,7 +99,6 @@ async def open_host(
             models = ModelRegistry(settings, bus=bus, clock=clock, apart=apart)
             stack.push_async_callback(models.close)
         directory = await Directory.open(bus, settings.tenant)
-        content_hash = await deployment_hash(bus)
         parking = await Parking.open(bus, settings.tenant)
         approvals = Approvals(bus, clock, settings.tenant, parking.wake)
         cancel = Canceller(bus, clock, parking, settings.tenant, result_ttl_s=settings.result_ttl_s)

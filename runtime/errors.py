@@ -39,7 +39,7 @@ AntiphonError
 │   └── ToolRejected          the person who was asked said no
 ├── StepsExceeded             a loop of model and tools came to no answer in its steps
 ├── Refused                   a guard did not let something through
-├── Unanswerable              a question about recorded runs that they cannot answer
+├── Unanswerable              a question about recorded runs that they cannot answer, or not in time
 ├── UnknownTask               no trace of a task with that id
 ├── UnknownLetter             no dead letter of that number, or it was settled before
 ├── UnknownApproval           no approval with that id
@@ -260,7 +260,7 @@ class Refused(AntiphonError):
 
 
 class Unanswerable(AntiphonError):
-    """A question about recorded runs that they cannot answer: they lack what it asks about, or are too damaged."""
+    """A question about recorded runs that they cannot answer: they lack what it asks for, are damaged or too many."""
 
 
 class UnknownTask(AntiphonError):

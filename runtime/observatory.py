@@ -32,6 +32,7 @@ from antiphon.runtime.host import Host
 from antiphon.runtime.node import Node
 from antiphon.runtime.settings import Settings
 from antiphon.runtime.store.archive import Archiver
+from antiphon.runtime.store.pool import READ_S
 from antiphon.runtime.store.query import Reader
 from antiphon.runtime.store.retention import Retention
 from antiphon.runtime.store.sqlite import Store
@@ -73,7 +74,7 @@ async def observatory(settings: Settings) -> AsyncGenerator[Observatory, None]:
         retention = Retention(max_age_s=settings.retention_days * DAY_S, max_bytes=settings.retention_mb * MB)
         store = await asyncio.to_thread(Store.open, settings.store_path, clock=host.clock, retention=retention)
         stack.callback(store.close)
-        reader = Reader.open(settings.store_path)
+        reader = Reader.open(settings.store_path, read_s=READ_S)
         stack.callback(reader.close)
         live = LiveFeed(host.clock)
         writer = StoreWriter(store, host.bus.streams, host.clock, live)

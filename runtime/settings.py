@@ -117,6 +117,10 @@ class Settings(Value):
         default="suggest",
         description="suggest, canary or on: how far the logging agent may take proven remedies by itself",
     )
+    system: str | None = Field(
+        default=None,
+        description="FILE.py:NAME or package.module:NAME: the code that replay and try-model take without --system",
+    )
     default_model: ModelName = Field(
         default=BUILT_IN_MODEL, description="a name of a-z, 0-9, _ and -: the model of agents that name none"
     )

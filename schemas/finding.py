@@ -25,6 +25,7 @@ class FindingState(StrEnum):
     VERIFIED = "verified"  # the saving was measured; its remedy serves all
     REFUTED = "refuted"  # measured, and taken back: no saving, other results, or a guardrail
     DISMISSED = "dismissed"  # a person said no
+    GONE = "gone"  # runs no longer show it
 
 
 class Estimate(Value):

@@ -86,7 +86,8 @@ class Sampling(Value):
     ``min_p`` drops tokens less probable than that share of the best one's. The presence and frequency penalties are
     subtracted from the scores of tokens the reply has, once and for each occurrence; the repetition penalty divides
     positive and multiplies negative scores of tokens that prompt or reply have. ``logprobs``: report each token's
-    log-probability and those of that many alternatives.
+    log-probability and those of that many alternatives. ``clip``: ``max_tokens`` is nobody's wish but a default, and is
+    lowered to what the instance has room for where it would else refuse.
     """
 
     temperature: float = Field(default=0.0, ge=0.0, le=10.0)
@@ -95,10 +96,11 @@ class Sampling(Value):
     min_p: float = Field(default=0.0, ge=0.0, le=1.0)
     presence_penalty: float = Field(default=0.0, ge=-2.0, le=2.0)
     frequency_penalty: float = Field(default=0.0, ge=-2.0, le=2.0)
-    repetition_penalty: float = Field(default=1.0, gt=0.0, le=10.0)
+    repetition_penalty: float = Field(default=1.0, ge=0.01, le=10.0)  # less makes scores infinite
     logprobs: int | None = Field(default=None, ge=0, le=20)
     seed: int | None = Field(default=None, ge=0, lt=2**63)
     max_tokens: int = Field(default=256, ge=1)
+    clip: bool = False
     stop: tuple[Annotated[str, Field(min_length=1, max_length=1024)], ...] = Field(default=(), max_length=16)
 
 
@@ -187,16 +189,16 @@ class FinishReason(StrEnum):
 
 
 class TokenScore(Value):
-    """A token's text and the natural logarithm of its probability."""
+    """A token's text, its bytes (it may be part of a character) and the natural logarithm of its probability."""
 
     text: str
     logprob: float
+    bytes: tuple[int, ...]
 
 
 class TokenScores(TokenScore):
-    """A token of the reply, its bytes (a token may be part of a character) and the likeliest alternatives."""
+    """A token of the reply, and the likeliest alternatives."""
 
-    bytes: tuple[int, ...]
     top: tuple[TokenScore, ...] = ()
 
 
@@ -306,6 +308,7 @@ class EngineMetrics(Value):
     bytes_per_s: float | None
     flops_utilisation: float | None
     bandwidth_utilisation: float | None
+    step_s: float = 0.0  # so far, of the step under way
 
 
 class InspectModel(Message):

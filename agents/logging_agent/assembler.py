@@ -16,13 +16,13 @@ S = 1_000_000_000
 class Limits:
     """How much is kept and how long is waited. Defaults hold about 100 MB in the worst case (2 KB a span)."""
 
-    traces: int = 1_000
+    traces: int = 10_000  # the budget of spans in traces of one span each: what comes in a tick and the grace
     spans: int = 50_000
     spans_per_trace: int = 2_000
     grace_ns: int = 2 * S  # after the last span of a trace that looks complete
     idle_ns: int = 30 * S  # after the last span of a trace that lacks something
     running_ns: int = 600 * S  # the same while a span of it is known to be running: models take minutes
-    spans_per_tick: int = 1_000  # closing analyses the trace, 50 us a span, and a tick must not hold the loop for long
+    spans_per_tick: int = 1_000  # at once: closing analyses a trace, 50 us a span, and must not hold the loop
     analysed_spans_per_s: int = 3_000  # about a sixth of a core; of more, whole traces are sampled
 
 
@@ -52,6 +52,7 @@ class TraceAssembler:
         self.evicted = 0  # traces dropped unanalysed
         self.late = 0  # spans that came after their trace was closed
         self.closed = 0
+        self.is_behind = False  # more was due at the last ``close`` than it takes at once
 
     @property
     def open_traces(self) -> int:
@@ -91,14 +92,16 @@ class TraceAssembler:
             self.evicted += 1
 
     def close(self, now_ns: int, *, partial_since_ns: int | None = None) -> list[Trace]:
-        """The traces that are due at ``now_ns``, oldest silence first.
+        """The traces that are due at ``now_ns``, oldest silence first; some of them, if ``is_behind`` then says so.
 
         Those that lack something are dropped where a change of sampling at ``partial_since_ns`` may be the reason.
         """
         due: list[bytes] = []
         spans = 0
+        self.is_behind = False
         for key, trace in self._open.items():
             if spans >= self._limits.spans_per_tick:
+                self.is_behind = True
                 break
             if self._due(trace, now_ns - trace.seen_ns):
                 due.append(key)
@@ -127,8 +130,7 @@ class TraceAssembler:
             trace.complete = _complete(trace.spans)
         if trace.complete or silence_ns >= self._limits.running_ns:
             return True
-        running = any(span.end_ns == 0 for span, _ in trace.spans.values())
-        return silence_ns >= self._limits.idle_ns and not running
+        return silence_ns >= self._limits.idle_ns and all(span.end_ns for span, _ in trace.spans.values())
 
     def _forget(self, key: bytes, trace: _Open) -> None:
         self._spans -= len(trace.spans)

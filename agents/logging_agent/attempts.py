@@ -17,11 +17,17 @@ CALLS = frozenset({*facts.WAITED, facts.MODEL, facts.TOOL})
 class Request:
     """What a handler asked for, and its calls for it, one after the other: all but the last one failed.
 
-    ``attempts`` counts those that a policy made within a call too.
+    ``attempts`` counts those that the runtime made within a call too: by a policy, or for a durable call's task.
     """
 
     calls: tuple[Step, ...]
     attempts: int
+    of_task: int  # those of them that are attempts of the task of a durable call
+
+    @property
+    def may_be_fewer(self) -> bool:
+        """Whether a policy can make fewer: all are attempts of one task, and a task called it."""
+        return self.of_task == self.attempts and bool(facts.text(self.calls[0].span, attr.TASK))
 
     @property
     def failed(self) -> bool:
@@ -70,10 +76,10 @@ def requests(trace: Trace, handler: Step) -> Iterator[Request]:
             calls.append(step)
             continue
         if calls:
-            yield _request(calls)
+            yield _request(trace, calls)
         open_calls[step.label, content] = [step]
     for calls in open_calls.values():
-        yield _request(calls)
+        yield _request(trace, calls)
 
 
 def orphan(trace: Trace, request: Request) -> Orphan | None:
@@ -92,6 +98,10 @@ def orphan(trace: Trace, request: Request) -> Orphan | None:
     return None
 
 
-def _request(calls: list[Step]) -> Request:
+def _request(trace: Trace, calls: list[Step]) -> Request:
     within = sum(event.name == attr.RETRY_EVENT for call in calls for event in call.span.events)
-    return Request(tuple(calls), len(calls) + within)
+    of_task = sum(
+        trace.steps[i].operation == facts.PROCESS and trace.steps[i].span.end_ns > 0
+        for i in (calls[0].children if len(calls) == 1 and calls[0].operation == facts.CALL else ())
+    )
+    return Request(tuple(calls), max(len(calls) + within, of_task), of_task)

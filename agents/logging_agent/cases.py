@@ -2,11 +2,12 @@
 
 import random
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from antiphon.agents.logging_agent.cohorts import KEEP_RUNS, Cohort
 from antiphon.agents.logging_agent.detectors.base import Saved
+from antiphon.agents.logging_agent.window import RUNS
 from antiphon.runtime.policies.kinds import possible
 from antiphon.runtime.whatif.estimate import estimate, estimate_p95, mean
 from antiphon.schemas.finding import Finding, FindingState, Grade, QualityRisk, Remedy, Saving
@@ -65,7 +66,8 @@ class Case:
     support: int = 0
     runs: int = 0
     since: int = 0  # runs of the cohort that do not count: before, nothing could be seen
-    of_runs: int | None = None  # where the detector looks at a window: its runs of this cohort
+    of_runs: int | None = None  # where the detector cannot judge every run of this cohort: those that it judged
+    judged: "OrderedDict[str, bool]" = field(default_factory=OrderedDict)  # of windows: run -> whether it shows it
     gains: "OrderedDict[str, Gain]" = field(default_factory=OrderedDict)
     evidence: "OrderedDict[str, tuple[str, ...]]" = field(default_factory=OrderedDict)  # trace -> spans
     first_ns: int = 0
@@ -97,12 +99,22 @@ class Case:
         self.gains.clear()
         self.joined = 0, {}
 
-    def renew(self, gains: Iterable[tuple[str, Gain]], of_runs: int) -> None:
-        """What a window says now, in place of what it said before: of ``of_runs`` of the cohort, what these save."""
-        self.forget()
+    def renew(self, gains: Mapping[str, Gain], judged: Collection[str], shown: Collection[str] | None = None) -> None:
+        """What a window says of the runs that were ``judged``, in place of what was said of them before.
+
+        Of these, ``shown`` show the pattern: by default those with gains. What earlier windows said of other runs
+        stays, of as many as a window has of a workflow that is alone: one of many has few in each.
+        """
+        for run in judged:
+            self.gains.pop(run, None)
+            self.judged.pop(run, None)
+            self.judged[run] = run in (gains if shown is None else shown)
         self.gains.update(gains)
-        self.support = self.runs = len(self.gains)
-        self.of_runs = of_runs
+        while len(self.judged) > max(RUNS, len(judged)):
+            run, _ = self.judged.popitem(last=False)
+            self.gains.pop(run, None)
+        self.support = sum(self.judged.values())
+        self.runs, self.of_runs = len(self.gains), len(self.judged)
 
     @property
     def prevalence(self) -> float:
@@ -192,10 +204,15 @@ class Case:
 
         Of a detector that looks at a window only its runs: of the others it does not say what they would save.
         """
-        runs = list(self.cohort.recent_s.items())[-(self.of_runs or KEEP_RUNS) :]
         latencies = self._latencies()
         unsaid = self.gains.keys() - latencies.keys()
-        return [(took, *latencies.get(run, (0.0, 0.0))) for run, took in runs if run not in unsaid]
+        took_s = self.cohort.recent_s
+        return [(took_s[run], *latencies.get(run, (0.0, 0.0))) for run in self._newest() if run not in unsaid]
+
+    def _newest(self) -> list[str]:
+        """The cohort's newest runs, of those that the detector judged."""
+        newest = list(self.cohort.recent_s)
+        return [run for run in newest if run in self.judged] if self.judged else newest[-(self.of_runs or KEEP_RUNS) :]
 
     def _among_all(
         self, saved: Mapping[str, tuple[float, float]], rng: random.Random
@@ -204,7 +221,7 @@ class Case:
 
         In the order of the cohort, where its newest runs are all that is known; else anywhere among the others.
         """
-        newest = list(self.cohort.recent_s)[-(self.of_runs or KEEP_RUNS) :]
+        newest = self._newest()
         others = max(round(len(saved) / self.prevalence) - len(saved), 0) if self.prevalence else 0
         if saved.keys() <= set(newest) and len(saved) + others == len(newest):
             return [saved.get(run) for run in newest]
@@ -230,7 +247,8 @@ class Case:
         own = [placed for placed in joint.placed if placed.observed.trace.id in saving]
         if len(own) < REQUIRED_RUNS:
             return {}
-        saved = joint.saved_s(own, *joint.edited({trace: alone.edited for trace, alone in saving.items()}))
+        programs = ((trace, alone.edit.programs) for trace, alone in saving.items())
+        saved = joint.saved_s(own, *joint.edited({trace: both for trace, both in programs if both is not None}))
         if saved is None:
             return {}
         return {
@@ -287,6 +305,12 @@ class Cases:
         """
         case = self._known.get((cohort.key, subject))
         return case if case is not None and case.is_told else None
+
+    def clear(self, cohort: Cohort, subject: str, judged: Collection[str]) -> None:
+        """Runs of a window do not show it: they count, if others did. Else only windows that chance chose would."""
+        case = self._known.get((cohort.key, subject))
+        if case is not None:
+            case.renew({}, judged)
 
     def changed(self) -> Iterator[Case]:
         """The cases touched since the last time."""

@@ -43,8 +43,8 @@ class Stats:
 class LoggingCore:
     """Feeds detectors and reports what they find, each finding when it is new or says something else.
 
-    ``seen`` is shown every closed trace. ``content_hash`` is for contents of spans that are not ours; without it, one
-    with a key of its own.
+    ``seen`` is shown every closed trace, ``sighted`` every finding each time that a detector sees it. ``content_hash``
+    is for contents of spans that are not ours; without it, one with a key of its own.
     """
 
     def __init__(
@@ -54,9 +54,11 @@ class LoggingCore:
         limits: Limits | None = None,
         using: Sequence[Detector] | None = None,
         seen: Callable[[Trace], None] | None = None,
+        sighted: Callable[[Finding], None] | None = None,
         content_hash: ContentHash | None = None,
     ) -> None:
         self._seen = seen
+        self._sighted = sighted
         self._detectors = catalogue.make(rng) if using is None else list(using)
         self._hash = ContentHash(new_id()) if content_hash is None else content_hash
         self._streams: dict[str, list[Callable[[SpanRecord, str], None]]] = {}
@@ -92,7 +94,7 @@ class LoggingCore:
                     observe(span, node)
 
     def tick(self, now_ns: int) -> list[Finding]:
-        """Close what is due and return the findings that are new or changed.
+        """Close what is due, a bounded part at once (``is_behind``), and return the findings that are new or changed.
 
         Changed means: its state, its support while that is below what is required, or a saving by more than 5 %, or
         a quarter more support.
@@ -101,12 +103,23 @@ class LoggingCore:
             if self._seen is not None:
                 self._seen(trace)
             observed = Observed(trace, self._cohorts.see(trace))
-            if not trace.steps[trace.finish].excluded:
+            is_run = not trace.steps[trace.finish].excluded and not _is_comparison(trace)
+            if is_run:
                 self._window.add(observed)
             for detector in self._detectors:
                 detector.trace(observed)
+            if not is_run:
+                observed.leave()
         found = [finding for detector in self._detectors for finding in detector.findings(now_ns)]
+        if self._sighted is not None:
+            for finding in found:
+                self._sighted(finding)
         return [finding for finding in found if self._news(finding)]
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the last tick left some that was due, or may have: tick again at the same time."""
+        return self._assembler.is_behind
 
     def stats(self) -> Stats:
         """Counts since the start."""
@@ -131,6 +144,12 @@ class LoggingCore:
         if len(self._reported) > _REPORTED:
             self._reported.popitem(last=False)
         return True
+
+
+def _is_comparison(trace: Trace) -> bool:
+    """Whether a policy at level shadow made it to compare two models: it is no run, and bears the id of one."""
+    root = trace.steps[0].span
+    return attr.SHADOW_EQUAL in root.attributes and all(step.operation != facts.PROCESS for step in trace.steps)
 
 
 def changed(before: Finding, now: Finding) -> bool:

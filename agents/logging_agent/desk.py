@@ -5,14 +5,19 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from antiphon.agents.logging_agent.absence import Absence
 from antiphon.agents.logging_agent.calibration import Calibration
+from antiphon.agents.logging_agent.cases import AGAIN, REQUIRED_RUNS
 from antiphon.agents.logging_agent.core import changed
 from antiphon.agents.logging_agent.ladder import COOL_DOWN_MS, EXPERIMENT_MS, NEW, OVER, TRIED, Move, Standing, decide
-from antiphon.agents.logging_agent.trial import Trial, entry_of
+from antiphon.agents.logging_agent.recent import Recent
+from antiphon.agents.logging_agent.trial import SCORED, Trial, entry_of
+from antiphon.agents.logging_agent.units import SCORES
 from antiphon.agents.logging_agent.verifier import Measured, measure
 from antiphon.runtime.whatif.trace import Trace
 from antiphon.schemas.finding import Finding, FindingState
 from antiphon.schemas.policy import Level, Policy
+from antiphon.schemas.score import Score
 
 KEEP = 4_096  # findings; those that nothing happened to for longest give way
 TRIALS = 64
@@ -25,6 +30,7 @@ class _Known:
     said: Finding | None = None
     since_ms: int = 0  # when it came into its state
     fresh: Finding | None = None  # as a detector sees it now
+    again: int = 0  # how often a detector saw it since it may come back
     hold_ms: int = 0
     repeat: bool = False  # somebody's older word came after ``said``
 
@@ -47,6 +53,8 @@ class Desk:
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._policies: tuple[Policy, ...] = ()
         self._looks: dict[str, _Look] = {}
+        self._absence = Absence(KEEP)
+        self._scores: Recent[str, dict[str, float]] = Recent(SCORED)  # by run, then by name
 
     def learn(self, finding: Finding, unix_ms: int) -> None:
         """Take a finding that was reported at ``unix_ms``, by whomever.
@@ -59,15 +67,24 @@ class Desk:
             known.repeat = True
             return
         if said is None or said.state is not finding.state:
-            known.since_ms = unix_ms
+            known.since_ms, known.again = unix_ms, 0
         known.said, known.repeat = finding, False
         if finding.state in NEW:
+            self._absence.seen(finding)  # whoever said so
             known.fresh = None  # said, or overtaken by what another replica saw: they would take turns for ever
         self.calibration.learn(finding)
 
     def found(self, finding: Finding) -> None:
-        """Take what a detector sees now."""
+        """Take what a detector sees now and did not say before."""
         self._touch(finding.id).fresh = finding
+
+    def sighted(self, finding: Finding) -> None:
+        """A detector sees it, whether it says anything new or not. What is over may come back by what it sees then."""
+        self._absence.seen(finding)
+        known = self._known.get(finding.id)
+        if known is not None and _may_return(known, finding):
+            known.fresh = finding
+            known.again += 1
 
     def applied(self, policies: Iterable[Policy]) -> None:
         """The tenant's policies as they are now; a change of one begins its trial anew."""
@@ -82,9 +99,27 @@ class Desk:
         self._looks = looks
 
     def see(self, trace: Trace) -> None:
-        """A closed trace, for the trials."""
+        """A closed trace, for the trials, and for what it does not show any more."""
+        if not trace.steps[trace.finish].excluded:
+            self._absence.run(trace.label)
+        scores = self._scores.get(trace.run)
         for look in self._looks.values():
             look.trial.see(trace)
+            if scores:
+                look.trial.scored(trace.run, scores)
+
+    @property
+    def measures(self) -> bool:
+        """Whether runs are being compared, so that it matters what their results are worth."""
+        return any(policy.level is Level.CANARY for policy in self._policies)
+
+    def scored(self, score: Score) -> None:
+        """What somebody thinks of a run, before it is seen or after. A task that was submitted has its run's id."""
+        given = self._scores.make(score.task, dict)
+        if len(given) < SCORES or score.name in given:
+            given[score.name] = score.value
+        for look in self._looks.values():
+            look.trial.scored(score.task, given)
 
     def moves(self, now_ms: int) -> list[Move]:
         """What is to be done now. ``learn`` what was reported of it; what was not comes again."""
@@ -144,19 +179,24 @@ class Desk:
         return Move(say=finding.model_copy(update={"note": measured.note}))
 
     def _word(self, known: _Known, policy: Policy | None, now_ms: int) -> Finding | None:
-        """What is to be reported because a detector saw it, or because it was overtaken; None: nothing."""
+        """What is to be reported because of what detectors see or see no more, or was overtaken; None: nothing."""
         said = known.said
         if known.repeat and said is not None and not _cooled(known, now_ms):
             return said
-        if known.fresh is None or policy is not None:
-            return None
-        fresh = self.calibration.corrected(known.fresh)
+        if policy is not None:
+            return None if said is None or known.fresh is None else _kept_up(said, known.fresh, policy)
+        fresh = None if known.fresh is None else self.calibration.corrected(known.fresh)
         if said is None:
             return fresh
-        if said.state in NEW:
-            less = said.state is FindingState.OPEN and fresh.state is FindingState.CANDIDATE
-            return fresh if not less and changed(said, fresh) else None
-        return fresh if said.state in OVER and _cooled(known, now_ms) else None
+        if fresh is not None and _says_more(known, said, fresh):
+            return fresh.model_copy(update={"note": said.note}) if said.state in NEW else fresh
+        return self._withdrawn(said) if said.state in NEW else None
+
+    def _withdrawn(self, said: Finding) -> Finding | None:
+        if not self._absence.is_gone(said):
+            return None
+        note = f"not seen in the last {self._absence.quiet(said)} runs of {entry_of(said)}"
+        return said.model_copy(update={"state": FindingState.GONE, "note": note})
 
     def _measured(self, finding: Finding, policy: Policy) -> Measured | None:
         look = self._looks.get(policy.id)
@@ -182,3 +222,33 @@ class Desk:
 
 def _cooled(known: _Known, now_ms: int) -> bool:
     return now_ms - known.since_ms >= COOL_DOWN_MS
+
+
+def _says_more(known: _Known, said: Finding, fresh: Finding) -> bool:
+    if said.state in NEW:
+        less = said.state is FindingState.OPEN and fresh.state is FindingState.CANDIDATE
+        return not less and changed(said, fresh)
+    return _may_return(known, fresh) and (said.state in OVER or known.again >= REQUIRED_RUNS)
+
+
+def _may_return(known: _Known, seen: Finding) -> bool:
+    """Whether it is over or gone, and was ``seen`` when it may come back: what was seen before says nothing of now."""
+    if known.said is None:
+        return False
+    if known.said.state in OVER:
+        return _cooled(known, seen.last_seen_unix_ms)
+    return known.said.state is FindingState.GONE and seen.last_seen_unix_ms > known.since_ms
+
+
+def _kept_up(said: Finding, fresh: Finding, policy: Policy) -> Finding | None:
+    """What is being tried with the evidence as it is now; None: that says nothing new, or is of another remedy.
+
+    State and prediction stay: they were there before the measurement.
+    """
+    if said.state not in TRIED or fresh.state is not FindingState.OPEN or fresh.remedy.proposal != policy.proposal:
+        return None
+    is_news = any(getattr(said, name) != getattr(fresh, name) for name in ("grade", "quality_risk", "support_unit"))
+    if not is_news and fresh.support < AGAIN * said.support:
+        return None
+    names = ("grade", "quality_risk", "support", "required", "support_unit", "remedy", "last_seen_unix_ms")
+    return said.model_copy(update={name: getattr(fresh, name) for name in names})

@@ -2,10 +2,11 @@
 
 import math
 import statistics
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from antiphon.agents.logging_agent.detectors.base import Observed
+from antiphon.agents.logging_agent.window import RUNS
 from antiphon.runtime.telemetry import attributes as attr
 from antiphon.runtime.whatif import facts
 from antiphon.runtime.whatif.cost import cost_of
@@ -14,6 +15,7 @@ from antiphon.runtime.whatif.regression import fit_line
 from antiphon.runtime.whatif.trace import Step, Trace
 
 MIN_WIDTH = 3  # calls of one fan-out
+LEAVES = 1_000  # of one call in one cohort: some 100 KB
 
 _CALLS = frozenset({*facts.WAITED, facts.MODEL, facts.TOOL})
 _FITTED = 300  # calls that the law of sizes rests on: some 10 ms
@@ -22,16 +24,34 @@ _LARGEST = 1e12  # tokens or bytes; more is not believed
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A call of a fan-out, and how much it had to do: not a number where that is not on record."""
+    """A call of a fan-out: how long it took, waiting included, and how much it had to do.
 
-    observed: Observed
-    step: Step
+    ``size`` is not a number where that is not on record. ``key`` is the trace and the step of the call.
+    """
+
+    key: tuple[str, int]
+    start_ns: int
+    took_s: float
     size: float
 
-    @property
-    def took_s(self) -> float:
-        """From start to end, waiting included."""
-        return self.step.duration_ns / 1e9
+
+class FanOuts:
+    """The fan-outs of one call in the newest RUNS runs of a cohort, at most LEAVES calls: more than a window has."""
+
+    def __init__(self) -> None:
+        self._runs: deque[list[list[Leaf]]] = deque()
+        self._leaves = 0
+
+    def add(self, groups: list[list[Leaf]]) -> None:
+        """What one more run made at once."""
+        self._runs.append(groups)
+        self._leaves += sum(map(len, groups))
+        while len(self._runs) > RUNS or (self._leaves > LEAVES and len(self._runs) > 1):
+            self._leaves -= sum(map(len, self._runs.popleft()))
+
+    def groups(self) -> list[list[Leaf]]:
+        """All of them, oldest first."""
+        return [group for run in self._runs for group in run]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +96,12 @@ def _overlap(group: Sequence[Step]) -> bool:
     return max(step.start_ns for step in group) < min(step.end_ns for step in group)
 
 
-def size_of(trace: Trace, step: Step) -> float:
-    """What a call had to do: tokens at and below it, or else bytes in and out; nan where neither is on record."""
+def leaf_of(trace: Trace, step: Step) -> Leaf:
+    """The call, with what it had to do: tokens at and below it, or else bytes in and out."""
+    return Leaf((trace.id, step.index), step.start_ns, step.duration_ns / 1e9, _size(trace, step))
+
+
+def _size(trace: Trace, step: Step) -> float:
     below = list(trace.below(step.index))
     if any(s.operation == facts.MODEL for s in below):
         tokens = cost_of(below).tokens

@@ -66,8 +66,8 @@ def decide(standing: Standing) -> Move | None:
     """The next move; None: all is as it should be. Called again until it says so.
 
     A state without its policy was left behind by somebody who removed the policy: dismissed. A policy whose finding is
-    over goes. A policy that came by another way than this one gives the finding its state. Then what was measured
-    decides.
+    over goes, and so does one whose time is up and whose finding is open again. A policy that came by another way than
+    this one gives the finding its state. Then what was measured decides.
     """
     finding, policy = standing.finding, standing.policy
     if policy is None:
@@ -78,6 +78,8 @@ def decide(standing: Standing) -> Move | None:
     if finding.state in OVER:
         is_old = standing.now_ms - policy.since_unix_ms >= GRACE_MS
         return Move(remove=policy.id) if is_old else None
+    if finding.state is FindingState.OPEN and _is_late(standing, policy):
+        return Move(remove=policy.id)
     if not _agrees(finding, policy):
         return Move(say=_as(finding, _STATES[policy.level], policy.reason))
     return _judged(standing, policy)
@@ -167,24 +169,31 @@ def _judged(standing: Standing, policy: Policy) -> Move | None:
     finding, measured = standing.finding, standing.measured
     verdict = Verdict.OPEN if measured is None else measured.verdict
     note = "" if measured is None else measured.note
-    if verdict in (Verdict.HARMS, Verdict.NOTHING):
-        if finding.state is FindingState.VERIFIED and verdict is Verdict.NOTHING:
-            return None  # it was measured before; more runs without a difference are no harm
+    is_verified = finding.state is FindingState.VERIFIED  # of which more runs without a difference are no harm
+    if verdict is Verdict.HARMS or (verdict is Verdict.NOTHING and not is_verified):
         return Move(say=_as(finding, FindingState.REFUTED, note, measured), remove=policy.id)
-    if policy.level is Level.SHADOW and verdict is Verdict.EQUAL and not hindrance(standing, Level.CANARY):
+    is_equal = policy.level is Level.SHADOW and verdict is Verdict.EQUAL
+    if is_equal and not hindrance(standing, Level.CANARY):
         return _climb(standing, Level.CANARY, note)
-    if policy.level is Level.CANARY:
+    if policy.level is Level.CANARY and (is_verified or verdict is Verdict.SAVES):
         ahead = hindrance(standing, Level.ON)
-        if finding.state is FindingState.VERIFIED:
-            return None if ahead else Move(put=_policy(standing, Level.ON, finding.note))
-        if verdict is Verdict.SAVES:
-            rest = f"; serves {policy.share:.0%} of runs until a person says on" if ahead else ""
-            return Move(say=_as(finding, FindingState.VERIFIED, note + rest, measured))
+        if is_verified and not ahead:
+            return Move(put=_policy(standing, Level.ON, finding.note))
+        if is_verified and (measured is None or verdict is not Verdict.AGAIN or measured.realised == finding.realised):
+            return None
+        rest = f"; serves {policy.share:.0%} of runs until a person says on" if ahead else ""
+        return Move(say=_as(finding, FindingState.VERIFIED, note + rest, measured))
+    if not _is_late(standing, policy):
+        return None
+    if is_equal:  # only a person, or another experiment that ends, can let it go on
+        return Move(say=_as(finding, FindingState.OPEN, f"{note}: a canary may begin"), remove=policy.id)
+    late = f"nothing was shown within {EXPERIMENT_MS // 86_400_000} days; {note}".rstrip("; ")
+    return Move(say=_as(finding, FindingState.REFUTED, late, measured), remove=policy.id)
+
+
+def _is_late(standing: Standing, policy: Policy) -> bool:
     trying = policy.level in (Level.SHADOW, Level.CANARY)
-    if trying and standing.now_ms - policy.since_unix_ms >= EXPERIMENT_MS:
-        late = f"nothing was shown within {EXPERIMENT_MS // 86_400_000} days; {note}".rstrip("; ")
-        return Move(say=_as(finding, FindingState.REFUTED, late, measured), remove=policy.id)
-    return None
+    return trying and standing.now_ms - policy.since_unix_ms >= EXPERIMENT_MS
 
 
 def _as(finding: Finding, state: FindingState, note: str, measured: Measured | None = None) -> Finding:

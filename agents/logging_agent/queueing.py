@@ -1,7 +1,7 @@
 """How long an agent's messages wait for its slots, and what more slots would change for whole runs."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from antiphon.agents.logging_agent.cases import Gain
@@ -23,9 +23,8 @@ class Queueing:
     share: float
     capacity: int
     slots: int
-    runs: int
     shown: tuple[tuple[Observed, tuple[str, ...]], ...]  # runs above the share, with the spans that waited
-    gains: tuple[tuple[str, Gain], ...]
+    gains: Mapping[str, Gain]
 
 
 def measured(step: Step) -> bool:
@@ -66,8 +65,8 @@ def examine(joint: Joint, cohort: str, agent: str, max_share: float, *, is_told:
         return None
     capacity = max(facts.whole(step.span, attr.POOL_CAPACITY) or 1 for step in served)
     shown = tuple((p.observed, tuple(s.id for s in _served(p, agent))) for p in waiting)
-    gains = tuple((p.observed.trace.run, Gain(latency_s=s)) for p, s in zip(waiting, saved, strict=True))
-    return Queueing(share, capacity, capacity + added, len(own), shown, gains)
+    gains = {p.observed.trace.run: Gain(latency_s=s) for p, s in zip(waiting, saved, strict=True)}
+    return Queueing(share, capacity, capacity + added, shown, gains)
 
 
 def plausible(served: Sequence[Step]) -> bool:

@@ -8,23 +8,38 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import TypeVar
 
 from antiphon.runtime.whatif.estimate import RESAMPLES, p95
 from antiphon.schemas.finding import Estimate
 
-Statistic = Callable[[Sequence[float]], float]
+_T = TypeVar("_T")
 
 ALPHA = 0.05  # of each test: the chance that it ever says so where nothing is
 WORTH = 0.05  # of the variance, that the covariate must explain to be used
+ROUNDING = 1e-9  # of a sum of squares: what is left of it by subtraction may be less than its rounding error
 BALANCE = 3.0  # standard errors between the arms' covariates: more is no chance
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unit:
-    """One assigned unit: its measured values and covariates, one pair a run."""
+@dataclass(slots=True)
+class Sums:
+    """Of one unit's runs: how many, and the sums of what was measured (y), of its covariate (x), and of products."""
 
-    values: tuple[float, ...]
-    covariates: tuple[float, ...]
+    runs: int = 0
+    y: float = 0.0
+    x: float = 0.0
+    yy: float = 0.0
+    xy: float = 0.0
+    xx: float = 0.0
+
+    def add(self, y: float, x: float = 0.0, times: int = 1) -> None:
+        """One more run; with ``times`` -1 one that was added is taken out."""
+        self.runs += times
+        self.y += times * y
+        self.x += times * x
+        self.yy += times * y * y
+        self.xy += times * x * y
+        self.xx += times * x * x
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +51,7 @@ class Difference:
     control: float
 
 
-def difference(treated: Sequence[Unit], control: Sequence[Unit]) -> Difference | None:
+def difference(treated: Sequence[Sums], control: Sequence[Sums]) -> Difference | None:
     """The difference of the arms' means a run; None with fewer than two units in an arm.
 
     Adjusted by the covariate where that lowers the variance by 5 % or more (CUPED: Deng, Xu, Kohavi and Walker, WSDM
@@ -82,62 +97,52 @@ def lopsided(treated: int, control: int, share: float) -> float:
     return math.exp(min(mixture - treated * math.log(share) - control * math.log1p(-share), 700.0))
 
 
-def interval(treated: Sequence[Unit], control: Sequence[Unit], rng: random.Random) -> Estimate | None:
+def interval(treated: Sequence[Sums], control: Sequence[Sums], rng: random.Random) -> Estimate | None:
     """The saving a run with its 90 % interval: bootstrap over units, all runs of a unit drawn with it."""
-    return _bootstrap(treated, control, rng, lambda values: sum(values) / len(values))
+    return _bootstrap(treated, control, rng, lambda units: sum(u.y for u in units) / sum(u.runs for u in units))
 
 
-def interval_p95(treated: Sequence[Unit], control: Sequence[Unit], rng: random.Random) -> Estimate | None:
-    """As ``interval``, of the 95th percentile."""
-    return _bootstrap(treated, control, rng, p95)
+def interval_p95(
+    treated: Sequence[Sequence[float]], control: Sequence[Sequence[float]], rng: random.Random
+) -> Estimate | None:
+    """As ``interval``, of the 95th percentile of what each unit's runs took."""
+    return _bootstrap(treated, control, rng, lambda units: p95(list(chain.from_iterable(units))))
 
 
-def _bootstrap(treated: Sequence[Unit], control: Sequence[Unit], rng: random.Random, of: Statistic) -> Estimate | None:
+def _bootstrap(
+    treated: Sequence[_T], control: Sequence[_T], rng: random.Random, of: Callable[[Sequence[_T]], float]
+) -> Estimate | None:
     if not treated or not control:
         return None
-    point = of(_values(control)) - of(_values(treated))
-    arms = [[unit.values for unit in units] for units in (control, treated)]
+    point = of(control) - of(treated)
     drawn = sorted(
-        of(list(chain.from_iterable(rng.choices(arms[0], k=len(control)))))
-        - of(list(chain.from_iterable(rng.choices(arms[1], k=len(treated)))))
-        for _ in range(RESAMPLES)
+        of(rng.choices(control, k=len(control))) - of(rng.choices(treated, k=len(treated))) for _ in range(RESAMPLES)
     )
     low, high = drawn[int(0.05 * RESAMPLES)], drawn[int(0.95 * RESAMPLES) - 1]
     return Estimate(point=point, low=min(low, point), high=max(high, point))
 
 
-def _values(units: Sequence[Unit]) -> list[float]:
-    return list(chain.from_iterable(unit.values for unit in units))
-
-
-def _theta(units: Sequence[Unit]) -> tuple[float, float]:
+def _theta(units: Sequence[Sums]) -> tuple[float, float]:
     """The covariate's slope and mean; slope 0 where it explains less than 5 %."""
-    x = [value for unit in units for value in unit.covariates]
-    y = _values(units)
-    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
-    spread_x = sum((value - mean_x) ** 2 for value in x)
-    spread_y = sum((value - mean_y) ** 2 for value in y)
-    both = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))
-    if both * both < WORTH * spread_x * spread_y or not spread_x or not spread_y:
+    runs = sum(unit.runs for unit in units)
+    mean_x, mean_y = sum(unit.x for unit in units) / runs, sum(unit.y for unit in units) / runs
+    all_xx, all_yy = sum(unit.xx for unit in units), sum(unit.yy for unit in units)
+    spread_x, spread_y = all_xx - runs * mean_x**2, all_yy - runs * mean_y**2
+    both = sum(unit.xy for unit in units) - runs * mean_x * mean_y
+    if spread_x <= ROUNDING * all_xx or spread_y <= ROUNDING * all_yy or both * both < WORTH * spread_x * spread_y:
         return 0.0, mean_x
     return both / spread_x, mean_x
 
 
-def _unbalanced(treated: Sequence[Unit], control: Sequence[Unit]) -> bool:
-    arms = [
-        _mean([Unit(values=unit.covariates, covariates=unit.covariates) for unit in units], 0.0, 0.0)
-        for units in (treated, control)
-    ]
+def _unbalanced(treated: Sequence[Sums], control: Sequence[Sums]) -> bool:
+    arms = [_mean([Sums(runs=unit.runs, y=unit.x) for unit in units], 0.0, 0.0) for units in (treated, control)]
     (mean_t, variance_t), (mean_c, variance_c) = arms
     return (mean_t - mean_c) ** 2 > BALANCE**2 * (variance_t + variance_c)
 
 
-def _mean(units: Sequence[Unit], theta: float, centre: float) -> tuple[float, float]:
+def _mean(units: Sequence[Sums], theta: float, centre: float) -> tuple[float, float]:
     """The adjusted mean a run, and its variance."""
-    sums = [
-        (sum(unit.values) - theta * (sum(unit.covariates) - centre * len(unit.values)), len(unit.values))
-        for unit in units
-    ]
+    sums = [(unit.y - theta * (unit.x - centre * unit.runs), unit.runs) for unit in units]
     runs = sum(count for _, count in sums)
     mean = sum(total for total, _ in sums) / runs
     squares = sum((total - mean * count) ** 2 for total, count in sums)

@@ -2,10 +2,11 @@
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from antiphon.agents.logging_agent.statistics import Unit
+from antiphon.agents.logging_agent.recent import Recent
+from antiphon.agents.logging_agent.units import Sample, Unit
 from antiphon.runtime.policies.arms import Arm, arm_of, slice_of
 from antiphon.runtime.policies.kinds import AGENT, HANDLERS
 from antiphon.runtime.telemetry import attributes as attr
@@ -15,25 +16,11 @@ from antiphon.runtime.whatif.trace import Step, Trace
 from antiphon.schemas.finding import Finding
 from antiphon.schemas.policy import Arms, Level, Policy
 
-KEEP = 4_000  # runs; the oldest give way
+KEEP = 2_000  # units, 1.5 KB each; the oldest give way
+SCORED = 10_000  # newest runs that a score may still be about
 WASHOUT_MS = 2_000  # nodes hear of a change at different moments, and what was under way before it goes on
 
-SCORE = f"{attr.LABEL}score"  # how good a run's result is, as whoever sent or scored it says: a number, more is better
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """What one run took. ``unit``: what was assigned with it. ``input_tokens``: of its first model call."""
-
-    unit: str
-    treated: bool
-    failed: bool
-    latency_s: float
-    tokens: float
-    model_s: float
-    usd: float
-    input_tokens: float
-    score: float | None
+LABELLED = "score"  # the label, and the score's name, by which whoever sends a run says how good its result is
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,8 +28,14 @@ class LeftOut:
     """Runs that an experiment does not count, by reason."""
 
     near_change: int = 0  # began within 2 s of a change of the policy, or of a time slice
-    unread: int = 0  # its root or its end is not on record
+    unread: int = 0  # its root is not on record
     mixed: int = 0  # parts of it were treated and others not
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    unit: str
+    scores: dict[str, float] = field(default_factory=dict)
 
 
 class Trial:
@@ -58,7 +51,8 @@ class Trial:
         self.runs = 0  # that counted or gave a comparison, those that gave way included
         self.compared = self.mismatches = 0  # results at level shadow
         self._entry = entry_of(finding)
-        self._samples: OrderedDict[str, Sample] = OrderedDict()
+        self._units: OrderedDict[str, Unit] = OrderedDict()
+        self._counted: Recent[str, _Counted] = Recent(SCORED)
 
     def see(self, trace: Trace) -> None:
         """Take a closed trace, if it belongs here."""
@@ -66,23 +60,35 @@ class Trial:
         if policy.level is Level.SHADOW:
             self._compare(trace)
             return
-        root = trace.steps[0]
-        began_ms, ended_ms = root.start_ns // 1_000_000, trace.steps[trace.finish].end_ns // 1_000_000
+        root, finish = trace.steps[0], trace.steps[trace.finish]
+        began_ms = root.start_ns // 1_000_000
         if trace.label != self._entry or began_ms < policy.since_unix_ms - WASHOUT_MS or not self._touches(trace):
             return
-        if root.span.parent_id is not None or root.span.end_ns == 0 or trace.steps[trace.finish].span.end_ns == 0:
+        has_ended = root.span.end_ns != 0 and finish.span.end_ns != 0
+        ended_ms = finish.end_ns // 1_000_000 if has_ended else began_ms
+        if root.span.parent_id is not None:
             self.left_out.unread += 1
         elif self._near_change(trace.run, began_ms):
             self.left_out.near_change += 1
         elif (arm := self._arm(trace, began_ms, ended_ms)) is None:
             self.left_out.mixed += 1
         elif arm is not Arm.OFF:
-            self._keep(trace, arm is Arm.TREATED, began_ms)
+            self._keep(trace, arm is Arm.TREATED, began_ms, has_ended=has_ended)
+
+    def scored(self, run: str, scores: Mapping[str, float]) -> None:
+        """What a run's result is worth, by name; a later score of a name replaces it. Runs that failed have none."""
+        counted = self._counted.get(run)
+        unit = None if counted is None else self._units.get(counted.unit)
+        if counted is None or unit is None:
+            return
+        for name, value in scores.items():
+            unit.score(name, value, counted.scores.get(name))
+            counted.scores[name] = value
 
     @property
-    def samples(self) -> list[Sample]:
-        """What counts, in order of arrival."""
-        return list(self._samples.values())
+    def units(self) -> list[Unit]:
+        """What counts, in order of arrival. Where all are treated each run is one."""
+        return list(self._units.values())
 
     def _compare(self, trace: Trace) -> None:
         for step in trace.steps:
@@ -125,47 +131,36 @@ class Trial:
         said = {_arms(step).get(self.policy.id, arm) for step in trace.steps}
         return arm if said == {arm} else None
 
-    def _keep(self, trace: Trace, treated: bool, began_ms: int) -> None:
-        policy = self.policy
+    def _keep(self, trace: Trace, treated: bool, began_ms: int, *, has_ended: bool) -> None:
+        """A run that never ended has failed: its remedy may be what holds it up."""
         cost = cost_of(trace.steps)
         models = [step for step in trace.steps if step.operation == facts.MODEL]
         first = min(models, key=lambda step: step.start_ns, default=None)
-        finish = trace.steps[trace.finish].span
-        self._samples[trace.run] = Sample(
-            unit=trace.run if policy.arms is Arms.RUN else str(slice_of(policy, began_ms)),
-            treated=treated,
-            failed=facts.ERROR in (finish.status, trace.steps[0].span.status),
+        sample = Sample(
+            run=trace.run,
+            failed=not has_ended or facts.ERROR in (trace.steps[trace.finish].span.status, trace.steps[0].span.status),
             latency_s=trace.latency_ns / 1e9,
             tokens=cost.tokens,
             model_s=cost.model_s,
             usd=cost.usd,
             input_tokens=(facts.number(first.span, attr.GENAI_INPUT_TOKENS) or 0.0) if first is not None else 0.0,
-            score=_score(trace),
         )
+        policy = self.policy
+        is_sliced = policy.arms is Arms.TIME and policy.level is Level.CANARY
+        key = str(slice_of(policy, began_ms)) if is_sliced else trace.run
+        self._units.setdefault(key, Unit(treated)).add(sample)
         self.runs += 1
-        if len(self._samples) > KEEP:
-            self._samples.popitem(last=False)
+        if len(self._units) > KEEP:
+            self._units.popitem(last=False)
+        if not sample.failed:
+            self._counted.put(trace.run, _Counted(key))
+            said = _score(trace)
+            self.scored(trace.run, {} if said is None else {LABELLED: said})
 
 
 def entry_of(finding: Finding) -> str:
     """The handler by which the finding's runs come in: ``planner.plan`` of the cohort ``planner.plan#1f0c22ab``."""
     return finding.cohort.rpartition("#")[0] or finding.cohort
-
-
-def units(samples: Sequence[Sample], metric: str) -> tuple[list[Unit], list[Unit]]:
-    """Treated and control units of the runs that did not fail and have the metric; none where it is 0 for all."""
-    if not any(getattr(sample, metric) for sample in samples):
-        return [], []
-    grouped: tuple[dict[str, list[tuple[float, float]]], ...] = ({}, {})
-    for sample in samples:
-        value = getattr(sample, metric)
-        if not sample.failed and value is not None:
-            grouped[not sample.treated].setdefault(sample.unit, []).append((value, sample.input_tokens))
-    treated, control = (
-        [Unit(values=tuple(y for y, _ in rows), covariates=tuple(x for _, x in rows)) for rows in arm.values()]
-        for arm in grouped
-    )
-    return treated, control
 
 
 def _arms(step: Step) -> dict[str, str]:
@@ -177,9 +172,9 @@ def _arms(step: Step) -> dict[str, str]:
 
 
 def _score(trace: Trace) -> float | None:
-    """The first score on record; labels are texts."""
+    """The first label of that name; labels are texts."""
     for step in trace.steps:
-        said = step.span.attributes.get(SCORE)
+        said = step.span.attributes.get(attr.LABEL + LABELLED)
         try:
             score = float(said) if isinstance(said, str | int | float) else math.nan
         except ValueError:

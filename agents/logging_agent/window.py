@@ -46,7 +46,9 @@ class Window:
         self._runs.append(observed)
         self._steps += len(observed.trace.steps)
         while len(self._runs) > RUNS or (self._steps > STEPS and len(self._runs) > 1):
-            self._steps -= len(self._runs.popleft().trace.steps)
+            oldest = self._runs.popleft()
+            self._steps -= len(oldest.trace.steps)
+            oldest.leave()
 
 
 class Suspects(Generic[_Key]):

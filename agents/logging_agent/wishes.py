@@ -25,7 +25,7 @@ async def apply_finding(wish: ApplyFinding, said: FindingLog, book: PolicyBook, 
     finding = await said.find(wish.finding)
     who = f" by {wish.by}" if wish.by else ""
     if wish.level is Level.SUGGEST:
-        if not await book.remove(policy_id(finding)) and finding.state in OVER:
+        if not await book.remove(policy_id(finding)) and finding.state in OVER | {FindingState.GONE}:
             raise ConfigurationError(f"finding {finding.id} is {finding.state} and its remedy is not applied")
         return await _say(said, finding, FindingState.DISMISSED, f"taken back{who}")
     _check(wish, finding)
@@ -69,6 +69,8 @@ def _check(wish: ApplyFinding, finding: Finding) -> None:
             f"finding {finding.id} has been seen in {finding.support} of the {finding.required} "
             f"{finding.support_unit} that it takes: wait for more"
         )
+    if finding.state is FindingState.GONE:
+        raise ConfigurationError(f"finding {finding.id} is gone ({finding.note}): it opens again when runs show it")
     risks = {
         f"it is of grade {finding.grade}, not proven": finding.grade is not Grade.A,
         f"results may change (quality risk {finding.quality_risk})": finding.quality_risk is not QualityRisk.NONE,

@@ -13,7 +13,7 @@ from antiphon.runtime.clock import SystemClock
 from antiphon.runtime.store.retention import Retention
 from antiphon.runtime.store.sqlite import Received, Store
 from antiphon.runtime.whatif.testing import MS, T0_NS, S, Traced
-from antiphon.schemas.telemetry import LogRecord, SpanLink, SpanRecord, TelemetryBatch
+from antiphon.schemas.telemetry import LogRecord, SpanRecord, TelemetryBatch
 
 SPANS_PER_S = 250  # of the recorded system
 LONG = "long"
@@ -73,8 +73,10 @@ def one_run(number: int, at_ns: int) -> list[SpanRecord]:
     all_ms = 40 + max(took) + _ms(rng, 300)
     root = trace.ask(None, "planner.plan", 0, all_ms, wait_ms=_ms(rng, 3), operation="submit", **_common(rng))
     workers = [_work(trace, root, rng.choice(WORKERS), 20 + n, 20 + n + ms, rng) for n, ms in enumerate(took)]
-    critic = trace.ask(root, "critic.review", 30 + max(took), all_ms - 5, operation="call", **_common(rng))
-    critic.links += [SpanLink(trace_id=each.trace_id, span_id=each.span_id) for each in workers]
+    trace.ask(
+        root, "critic.review", 30 + max(took), all_ms - 5, causes=_asked(trace, workers), operation="call",
+        **_common(rng),
+    )  # fmt: skip
     return _named(trace)
 
 
@@ -97,7 +99,8 @@ def long_run(spans: int, at_ns: int) -> Iterator[SpanRecord]:
             at_ms = start_ms + rng.random() * FOREMAN_MS * 0.8
             done.append(_work(trace, foreman, rng.choice(WORKERS), at_ms, min(at_ms + _ms(rng, 250), end_ms), rng))
             if len(done) % 10 == 0:
-                done[-1].links += [SpanLink(trace_id=of.trace_id, span_id=of.span_id) for of in done[-6:-1]]
+                ended = [each for each in done if each.end_ns <= done[-1].start_ns]
+                trace.publish_of(done[-1]).attributes["antiphon.msg.causes"] = _asked(trace, ended[-5:])
         while len(trace.spans) < wanted:
             trace.tool(foreman, "note", start_ms, start_ms + 1, **_common(rng))
         yield from sorted(_named(trace), key=lambda span: span.end_ns)
@@ -133,6 +136,11 @@ def _work(
     return worker
 
 
+def _asked(trace: Traced, done: Sequence[SpanRecord]) -> list[str]:
+    """As a node names them that used their results: by the spans of the messages that asked."""
+    return [trace.publish_of(each).span_id.hex() for each in done]
+
+
 def _trace(run: str, number: int, at_ns: int, rng: random.Random) -> Traced:
     trace = Traced(number, at_ms=(at_ns - T0_NS) / MS, run=run)
     trace.trace_id = (at_ns // S).to_bytes(4, "big") + rng.randbytes(12)  # as the tracer makes them
@@ -156,7 +164,7 @@ def _common(rng: random.Random) -> dict[str, Any]:
     return {
         "messaging.system": "nats", "messaging.message.body.size": 16, "antiphon.path": "1.a.1",
         "antiphon.effect": "write", "antiphon.input.sha256": f"{rng.getrandbits(128):032x}",
-        "antiphon.msg.causes": [f"{rng.getrandbits(128):032x}"], "antiphon.task": f"{rng.getrandbits(128):032x}",
+        "antiphon.task": f"{rng.getrandbits(128):032x}",
     }  # fmt: skip
 
 

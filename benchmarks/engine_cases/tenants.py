@@ -32,18 +32,19 @@ class Shares:
 def run(path: Path, seconds: float) -> Shares:
     """Everybody asks for ``seconds``, after half as long in which the buckets, full at first, run down."""
     with bench(path, max_rows=ROWS) as on:
-        _serve(on, {"": ROWS}, 4.0)
-        capacity = _serve(on, {"": ROWS}, seconds / 4)[""]
+        _serve(on, {"": ROWS}, 4.0, 1.0)
+        weight = on.engine.scheduler.cost.output_weight
+        capacity = _serve(on, {"": ROWS}, seconds / 4, weight)[""]
     unit = SOLD * capacity / sum(UNITS.values())
     policies = {name: TenantPolicy(units=units) for name, units in UNITS.items()}
-    with bench(path, max_rows=ROWS, tenants=policies, unit_tokens_per_minute=unit * 60) as on:
-        _serve(on, CLIENTS, seconds / 2)
-        served = _serve(on, CLIENTS, seconds)
+    with bench(path, max_rows=ROWS, tenants=policies, unit_tokens_per_minute=unit * 60, output_weight=weight) as on:
+        _serve(on, CLIENTS, seconds / 2, weight)
+        served = _serve(on, CLIENTS, seconds, weight)
     return Shares(served, {name: units * unit for name, units in UNITS.items()})
 
 
-def _serve(on: Bench, clients: Mapping[str, int], seconds: float) -> dict[str, float]:
-    """Weighted tokens per second of each tenant, by the weight an output token has when its request ends."""
+def _serve(on: Bench, clients: Mapping[str, int], seconds: float, weight: float) -> dict[str, float]:
+    """Weighted tokens per second of each tenant, an output token counting ``weight``."""
     served = dict.fromkeys(clients, 0.0)
     lock = threading.Lock()
     ends_s = time.perf_counter() + seconds
@@ -55,7 +56,7 @@ def _serve(on: Bench, clients: Mapping[str, int], seconds: float) -> dict[str, f
             round += 1
             if time.perf_counter() < ends_s:
                 with lock:
-                    served[tenant] += PROMPT + REPLY * on.engine.scheduler.cost.output_weight
+                    served[tenant] += PROMPT + REPLY * weight
 
     seed = int(ends_s) % 10_000
     threads = [

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-QUIET: Final = 0.05  # of the time asked for; docs/evaluation.md has a run with three times that
+QUIET: Final = 0.05  # of the time asked for
 _STAT: Final = Path("/proc/stat")
 
 

@@ -20,7 +20,7 @@ from plants import judge, stage
 from plants.catalogue import catalogue
 from plants.clean import CLEAN
 from plants.noise import Noise
-from plants.plant import Build
+from plants.plant import Build, Measure
 from plants.stage import Recording
 from plants.world import World
 
@@ -50,7 +50,8 @@ class Trial:
     """What came of it. Savings are relative to what a run took before; None where nothing was found or done.
 
     ``realised`` is what the remedy saved of the same arrivals with the same draws, which is the prediction's error.
-    ``later`` is what it saved of other ones, as many, which is what the prediction's interval is of.
+    ``later`` is what it saved of other ones, as many, which is what the prediction's interval is of. Both are of runs
+    without and with the remedy at the same time, since what else a machine does changes from minute to minute.
     """
 
     plant: str
@@ -113,19 +114,34 @@ class Looked:
     noisy: dict[str, tuple[tuple[Said, ...], tuple[Said, ...]]]
 
 
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The same runs without and with the remedy."""
+
+    without: Recording
+    having: Recording
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remedied:
-    """With the remedy: the same runs, and then as many others without and with it."""
+    """The runs that were looked at, once more, and as many others."""
 
-    same: Recording
-    others: tuple[Recording, Recording]
+    same: Pair
+    others: Pair
 
 
 def try_plant(name: str, world: World, *, virtual: bool) -> Trial:
     """Everything about one plant and seed."""
     recorded = record(name, world, virtual=virtual)
     looked = look(name, world, recorded)
-    return conclude(name, world, recorded, looked, remedy(name, world, looked.own, virtual=virtual))
+    remedied = None
+    if is_remedied(name, looked.own):
+        pairs = [
+            Pair(*(perform_again(name, at, looked.own, remedied=wanted, virtual=virtual) for wanted in (False, True)))
+            for at in (world, others(world))
+        ]
+        remedied = Remedied(same=pairs[0], others=pairs[1])
+    return conclude(name, world, recorded, looked, remedied)
 
 
 def record(name: str, world: World, *, virtual: bool) -> Recorded:
@@ -159,22 +175,26 @@ def look(name: str, world: World, recorded: Recorded) -> Looked:
     )
 
 
-def remedy(name: str, world: World, own: Finding | None, *, virtual: bool) -> Remedied | None:
-    """Do what the finding says; None where there is nothing to do."""
+def is_remedied(name: str, own: Finding | None) -> bool:
+    """Whether there is something to do: the plant has a version without the waste, or the finding proposes a policy."""
+    return catalogue()[name].remedied is not None or (own is not None and own.remedy.proposal is not None)
+
+
+def others(world: World) -> World:
+    """As many other runs."""
+    return replace(world, seed=world.seed + OTHER)
+
+
+def perform_again(name: str, world: World, own: Finding | None, *, remedied: bool, virtual: bool) -> Recording:
+    """Let the plant run, with the remedy or without."""
     plant = catalogue()[name]
-    policies: list[Policy] = []
-    if plant.remedied is None:
-        if own is None or own.remedy.proposal is None:
-            return None
-        policies = [Policy(id="remedy", proposal=own.remedy.proposal, level=Level.ON)]
-    build, other = plant.remedied or plant.planted, replace(world, seed=world.seed + OTHER)
-    return Remedied(
-        same=perform(build(world), world, policies, virtual=virtual),
-        others=(
-            perform(plant.planted(other), other, virtual=virtual),
-            perform(build(other), other, policies, virtual=virtual),
-        ),
-    )
+    if not remedied:
+        return perform(plant.planted(world), world, virtual=virtual)
+    if plant.remedied is not None:
+        return perform(plant.remedied(world), world, virtual=virtual)
+    assert own is not None and own.remedy.proposal is not None  # is_remedied said so
+    policy = Policy(id="remedy", proposal=own.remedy.proposal, level=Level.ON)
+    return perform(plant.planted(world), world, [policy], virtual=virtual)
 
 
 def conclude(name: str, world: World, recorded: Recorded, looked: Looked, remedied: Remedied | None) -> Trial:
@@ -195,11 +215,11 @@ def conclude(name: str, world: World, recorded: Recorded, looked: Looked, remedi
         decoy=looked.decoy,
         noisy=looked.noisy,
         predicted=None if guess is None or not took else (guess[0] / took, guess[1] / took, guess[2] / took),
-        realised=None if done is None else judge.saved(before, done.same, plant.measure) / took,
-        later=None if done is None else judge.saved(*done.others, plant.measure) / took,
+        realised=None if done is None else _saved(done.same, plant.measure),
+        later=None if done is None else _saved(done.others, plant.measure),
         baselines=rivals.judge(before),
         decoy_baselines=rivals.judge(recorded.decoy),
-        failures=0 if remedied is None else remedied.same.failures - before.failures,
+        failures=0 if remedied is None else remedied.same.having.failures - remedied.same.without.failures,
         automatic=own is not None and own.grade.value == "A" and own.quality_risk.value == "none",
     )
 
@@ -217,6 +237,12 @@ def look_clean(name: str, recording: Recording) -> CleanTrial:
         said=tuple(map(Said.of, judge.look(recording.batches))),
         baselines=rivals.judge(recording),
     )
+
+
+def _saved(pair: Pair, measure: Measure) -> float:
+    """Of what a run took without the remedy."""
+    took = _mean(judge.spent(pair.without, measure).values())
+    return judge.saved(pair.without, pair.having, measure) / took if took else 0.0
 
 
 def _mean(values: Collection[float]) -> float:

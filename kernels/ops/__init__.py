@@ -1,5 +1,6 @@
 """Public operations: they validate, allocate and dispatch to the backend that fits the tensor's device."""
 
+from antiphon.kernels.ops.attention_step import AttentionStep, attention_step
 from antiphon.kernels.ops.kv_quant import write_quantised_kv
 from antiphon.kernels.ops.linear import linear
 from antiphon.kernels.ops.lora import lora
@@ -14,7 +15,9 @@ from antiphon.kernels.ops.sample import sample
 from antiphon.kernels.ops.silu_mul import silu_mul, silu_mul_quant
 
 __all__ = [
+    "AttentionStep",
     "add_rms_norm",
+    "attention_step",
     "copy_pages",
     "gather_pages",
     "linear",

@@ -1,7 +1,7 @@
 """Drawing a token in plain torch: row by row, since a row's numbers fit the processor's cache, and by blocks.
 
 Written for a vocabulary of 49,152 on a CPU, where whatever makes or reads booleans takes ten times as long as
-arithmetic on as many numbers, and argmax as long as fourteen maxima.
+arithmetic on as many numbers, and torch's argmax as long as fourteen maxima.
 """
 
 import math
@@ -72,17 +72,10 @@ def _bias(mask: torch.Tensor) -> torch.Tensor:
 
 
 def _best(scores: torch.Tensor) -> torch.Tensor:
-    """The first of the highest of each row, or -1."""
-    rows, width = scores.shape
-    whole = width - width % _BLOCK
-    highest = scores[:, :whole].view(rows, whole // _BLOCK, _BLOCK).amax(2)
-    if whole < width:
-        highest = torch.cat((highest, scores[:, whole:].amax(1, keepdim=True)), 1)
-    # The last block may begin earlier than its number says: what it repeats is less than its highest.
-    starts = (highest.argmax(1, keepdim=True) * _BLOCK).clamp_(max=max(0, width - _BLOCK))
-    window = starts + torch.arange(min(_BLOCK, width), device=scores.device)
-    values, offsets = scores.gather(1, window).max(1, keepdim=True)
-    return torch.where(values.isfinite(), starts + offsets, -1)[:, 0]
+    """The first of the highest of each row, or -1. numpy's argmax takes a twentieth of torch's time on a CPU."""
+    on_host = scores.device.type == "cpu"
+    places = torch.from_numpy(scores.float().numpy().argmax(1)) if on_host else scores.argmax(1)
+    return torch.where(scores.gather(1, places[:, None])[:, 0].isfinite(), places, -1)
 
 
 def _draw(scores: torch.Tensor, top_k: int, top_p: float, min_p: float, seed: int, position: int) -> int:

@@ -12,7 +12,7 @@ from rich.progress import Progress
 from antiphon.runtime.cli.common import fail, settings
 from antiphon.runtime.cli.dataset import examples_on
 from antiphon.runtime.cli.observe import AS_JSON, open_reader
-from antiphon.runtime.cli.replay import plain, stopped
+from antiphon.runtime.cli.replay import SYSTEM, plain, stopped, system_of
 from antiphon.runtime.cli.screen import Console
 from antiphon.runtime.clock import SystemClock
 from antiphon.runtime.console.replays import comparison_view
@@ -65,7 +65,7 @@ def compare(
 
 def try_model(
     new: str = typer.Argument(help="The model to try."),
-    system: str = typer.Option(..., "--system", help="FILE.py:NAME or package.module:NAME of a system."),
+    system: str = SYSTEM,
     old: str = typer.Option(ANY, "--for", help="The model it stands in for; every one if not given."),
     on: str = ON,
     agent: str | None = AGENT,
@@ -77,7 +77,7 @@ def try_model(
     """Compare a system with itself, one model swapped, on recorded tasks."""
 
     def versions(stack: ExitStack) -> tuple[Version, Version]:
-        a = _version(stack, system)
+        a = _version(stack, system_of(system))
         return a, dataclasses.replace(a, name=new, models={old: new})
 
     _compare(versions, on, agent, seeds, scorer, limit, as_json=as_json)

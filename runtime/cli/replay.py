@@ -40,7 +40,9 @@ from antiphon.runtime.whatif.ensemble import MAX_RUN_SPANS
 from antiphon.schemas.policy import Policy
 from antiphon.schemas.telemetry import SpanRecord
 
-SYSTEM = typer.Option(..., "--system", help="FILE.py:NAME or package.module:NAME of the code that is to do it.")
+SYSTEM = typer.Option(
+    "", "--system", help="FILE.py:NAME or package.module:NAME of the code that is to do it; else the setting `system`."
+)
 SIDE = typer.Argument(help="A run id, or the beginning of one; or a cohort, such as 'agent=writer before=2h'.")
 _POLICIES: TypeAdapter[list[Policy]] = TypeAdapter(list[Policy])
 
@@ -69,7 +71,7 @@ def replay(
     changed = bool(start or message or model or policy)
     if not changed and (offline or allow_writes):
         fail(ConfigurationError("--offline and --allow-writes are about --from, --message, --model or --policy"))
-    loaded = _guarded(lambda: load_system(system), as_json=as_json)
+    loaded = _guarded(lambda: load_system(system_of(system)), as_json=as_json)
 
     async def read() -> tuple[RecordedRun, list[Policy]]:
         async with connected_host() as host:
@@ -181,6 +183,16 @@ def _in_file(path: Path) -> list[Policy]:
     for each in policies:
         check_policy(each)
     return policies
+
+
+def system_of(option: str) -> str:
+    """What --system names, or else the setting. Raises ConfigurationError where neither does."""
+    target = option or settings().system
+    if not target:
+        raise ConfigurationError(
+            "no system is named: add --system FILE.py:NAME, or set `system` in antiphon.toml or ANTIPHON_SYSTEM"
+        )
+    return target
 
 
 def _guarded(work: Callable[[], T], *, as_json: bool) -> T:

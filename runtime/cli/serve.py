@@ -16,7 +16,7 @@ from antiphon.runtime.cli.models import ensure_pulled
 from antiphon.runtime.errors import ConfigurationError
 from antiphon.runtime.loader import load_system
 from antiphon.runtime.models.pull import PACKAGED
-from antiphon.runtime.models.setting import BusSetting, LocalSetting
+from antiphon.runtime.models.setting import BusSetting, LocalSetting, ModelSetting
 from antiphon.runtime.settings import Settings
 from antiphon.schemas.identity import InvalidName, check_name
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 CONSOLE_WAIT_S = 15.0
+ADDRESS, PORT = "127.0.0.1", 8485  # of the OpenAI gateway
+AT_ONCE = 64  # requests of a tenant that a model which is not local is given
 UNTIL_EOF = typer.Option(False, "--until-eof", help="Stop when standard input closes: the parent has gone.")
 
 
@@ -117,24 +119,40 @@ def serve_model(
         callback=_tenant_names,
         help="Whose requests to take, several times for several; if not given, this one's and those with units.",
     ),
-    concurrency: int = typer.Option(64, min=1, help="Requests of a tenant that the instance is given at once."),
+    concurrency: int | None = typer.Option(
+        None,
+        min=1,
+        help="Requests of a tenant that the instance is given at once; if not given, as many as the engine of a local "
+        f"model takes, {AT_ONCE} for another.",
+    ),
     openai: bool = typer.Option(False, "--openai", help="Serve OpenAI's API over HTTP: the models named, or all."),
-    host: str = typer.Option("127.0.0.1", help="With --openai: the address to listen on."),
-    port: int = typer.Option(8485, min=0, max=65535, help="With --openai: the port; 0 takes any free one."),
+    host: str | None = typer.Option(None, help=f"With --openai: the address to listen on; {ADDRESS} if not given."),
+    port: int | None = typer.Option(
+        None, min=0, max=65535, help=f"With --openai: the port; {PORT} if not given, 0 takes any free one."
+    ),
 ) -> None:
     """Serve a model to every node on the bus (where settings say NAME = "bus"); run several to share the load.
 
     A local model runs in a process of its own, which is started again when it crashes.
     """
     if openai:
-        run(_openai(models or [], host, port))
+        if tenant or concurrency is not None:
+            raise typer.BadParameter(
+                "expected none with --openai: each caller is a tenant, and all are served at once",
+                param_hint="--tenant, --concurrency",
+            )
+        run(_openai(models or [], ADDRESS if host is None else host, PORT if port is None else port))
         return
+    if host is not None or port is not None:
+        raise typer.BadParameter(
+            "expected --openai with it: a model on the bus listens nowhere", param_hint="--host, --port"
+        )
     if len(models or ()) != 1:
         raise typer.BadParameter("expected the name of one model", param_hint="MODEL")
     run(_serve(models[0], tenant, concurrency))
 
 
-async def _serve(given: str, tenants: list[str], concurrency: int) -> None:
+async def _serve(given: str, tenants: list[str], concurrency: int | None) -> None:
     from antiphon.runtime.compose import node_name, open_host
     from antiphon.runtime.models.server import ModelServer
     from antiphon.runtime.node import Node
@@ -159,7 +177,7 @@ async def _serve(given: str, tenants: list[str], concurrency: int) -> None:
                 name,
                 instance,
                 node=host.node,
-                concurrency=concurrency,
+                concurrency=concurrency or at_once(setting),
                 tracer=host.telemetry.tracer,
                 clock=host.clock,
             )
@@ -168,6 +186,11 @@ async def _serve(given: str, tenants: list[str], concurrency: int) -> None:
         await stack.enter_async_context(Node(host, (), kind="model", models=(name,)))
         typer.echo(f"node {host.node} serves the model {name}; Ctrl-C stops", err=True)
         await stop.wait()
+
+
+def at_once(setting: ModelSetting | None) -> int:
+    """How many requests of a tenant its instance is given: those in line before it know no order but arrival's."""
+    return setting.places if isinstance(setting, LocalSetting) else AT_ONCE
 
 
 def placed(given: str, found: Settings) -> tuple[str, Settings]:

@@ -18,7 +18,7 @@ from antiphon.runtime.console.refusing import refused
 from antiphon.runtime.delivery.letters import Letters
 from antiphon.runtime.delivery.redrive import Redriver, Resolution
 from antiphon.runtime.described import Described, message_of
-from antiphon.runtime.errors import AntiphonError
+from antiphon.runtime.errors import AntiphonError, MessageError
 from antiphon.runtime.policies.book import PolicyBook
 from antiphon.runtime.store.audit import Act, Outcome, acts
 from antiphon.runtime.store.query import Reader
@@ -80,11 +80,12 @@ class Action(NamedTuple, Generic[W]):
 class Actions:
     """Handlers over a client, whose tenant they act on, and the store, which keeps the audit log."""
 
-    def __init__(self, client: Client, store: Store, reader: Reader) -> None:
+    def __init__(self, client: Client, store: Store, reader: Reader, *, capture_content: bool) -> None:
         self._client = client
         self._host = client.host
         self._store = store
         self._reader = reader
+        self._hash = None if capture_content else client.host.content_hash
         self._described = Described(self._host.directory, self._host.clock)
 
     def routes(self) -> list[BaseRoute]:
@@ -104,19 +105,18 @@ class Actions:
         person = visitor_of(request).name
         if person is not None:  # proven: nobody else can be claimed
             wish = wish.model_copy(update={"by": person})
-        act = await asyncio.to_thread(
-            self._store.begin_act, action=name, by=wish.by, arguments=wish.model_dump(mode="json", exclude={"by"})
-        )
+        arguments = wishes.noted(wish, self._hash)
+        act = await self._store.apart(lambda: self._store.begin_act(action=name, by=wish.by, arguments=arguments))
         try:
             async with asyncio.timeout(DEADLINE_S):
                 found = await action.do(self, wish)
         except BaseException as error:
-            said = error.message if isinstance(error, AntiphonError | BadRequest) else repr(error)
-            await asyncio.shield(asyncio.to_thread(self._store.end_act, act, Outcome.FAILED, said))
+            why = self._why(error)
+            await asyncio.shield(self._store.apart(lambda: self._store.end_act(act, Outcome.FAILED, why)))
             if isinstance(error, AntiphonError):
                 raise refused(error) from None
             raise
-        await asyncio.to_thread(self._store.end_act, act, Outcome.OK, "")
+        await self._store.apart(lambda: self._store.end_act(act, Outcome.OK, ""))
         return answer(Done(result=found))
 
     async def audit(self, request: Request) -> Response:
@@ -191,6 +191,11 @@ class Actions:
         """That it is on its way to the store."""
         await self._client.score(wish.run, wish.name, wish.value, wish.comment)
         return {"scored": True}
+
+    def _why(self, error: BaseException) -> str:
+        if self._hash is not None and isinstance(error, MessageError | ValueError):  # these quote what they found
+            return f"{type(error).__name__}: what it says may be content, which is not kept"
+        return error.message if isinstance(error, AntiphonError | BadRequest) else repr(error)
 
     async def _ask_logging_agent(self, name: str, wish: Message) -> dict[str, Any]:
         card, handler = await self._described.find(Address(_LOGGING_AGENT, name))

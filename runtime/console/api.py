@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute, Route
 
 from antiphon.runtime.clock import Clock
 from antiphon.runtime.console.asking import BadRequest, Nothing, answer, query, span_ids
+from antiphon.runtime.console.auth import while_in
 from antiphon.runtime.console.feed import LiveFeed
 from antiphon.runtime.console.views import (
     DirectoryView,
@@ -179,4 +180,5 @@ class Api:
         last = request.headers.get("last-event-id", "").strip()
         if last and not (last.isascii() and last.isdigit() and len(last) < 20):
             raise BadRequest(400, f"Last-Event-ID {last[:40]!r}: expected the number of an earlier event")
-        return StreamingResponse(self._live.read(int(last) if last else None), media_type="text/event-stream")
+        news = self._live.read(int(last) if last else None)
+        return StreamingResponse(while_in(request, news), media_type="text/event-stream")

@@ -19,8 +19,9 @@ from antiphon.runtime.console.by_token import ByToken
 from antiphon.runtime.console.feed import LiveFeed
 from antiphon.runtime.console.overview import Overview
 from antiphon.runtime.console.pages import page_routes
+from antiphon.runtime.console.refusing import refused
 from antiphon.runtime.console.waterfall import Waterfall
-from antiphon.runtime.errors import AntiphonError
+from antiphon.runtime.errors import AntiphonError, Unanswerable
 from antiphon.runtime.store.query import Reader
 
 log = structlog.get_logger(__name__)
@@ -59,6 +60,7 @@ def create_app(
         exception_handlers={
             BadRequest: _bad_request,
             HTTPException: _http_error,
+            Unanswerable: _unanswerable,
             AntiphonError: _unavailable,
             TimeoutError: _unavailable,
         },
@@ -91,6 +93,11 @@ def _error(status: int, kind: str, message: str) -> Response:
 def _bad_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, BadRequest)  # Starlette's handlers are typed for any exception
     return _error(error.status, error.kind, error.message)
+
+
+def _unanswerable(request: Request, error: Exception) -> Response:
+    assert isinstance(error, AntiphonError)
+    return _bad_request(request, refused(error))
 
 
 def _http_error(request: Request, error: Exception) -> Response:

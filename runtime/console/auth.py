@@ -1,7 +1,8 @@
 """Who may look and act: whoever has come in, under the name we gave, and to act from our own page."""
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from http.cookies import CookieError, SimpleCookie
 from typing import NamedTuple, Protocol
 
@@ -119,6 +120,7 @@ class Gate:
                     request, 401, f"expected the header {ACTION_HEADER} with the action_token of /api/session, or "
                     "Authorization: Bearer with the console's token; a cookie is not enough to act"
                 )  # fmt: skip
+            request.scope.setdefault("state", {})["entrance"] = self._entrance
         request.scope.setdefault("state", {})["visitor"] = visitor
         return None
 
@@ -127,6 +129,16 @@ def visitor_of(request: Request) -> Visitor:
     """Who sent a request that has come through the gate."""
     visitor: Visitor = request.state.visitor
     return visitor
+
+
+async def while_in(request: Request, parts: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+    """An open stream's parts, until whoever asked for it has signed out; that is looked at before each part."""
+    entrance: Entrance | None = getattr(request.state, "entrance", None)  # none: with the console's token
+    async with aclosing(parts):
+        async for part in parts:
+            if entrance is not None and entrance.visitor(request) is None:
+                return
+            yield part
 
 
 def action_token(secret: str, whose: str) -> str:

@@ -69,7 +69,7 @@ class ByPassword:
             log.warning("console_login_refused", address=address, name=name[:64], reason="wrong name or password")
             return login_page(401, "This name and this password do not go together.")
         self._attempts.succeeded(address)
-        await asyncio.to_thread(self._note, "login", name, address)
+        await self._note("login", name, address)
         answer = RedirectResponse(FRONT, status_code=303)
         answer.set_cookie(
             _name(request), self._sessions.begin(name, self._clock.monotonic_s()), max_age=int(LASTS_S), path="/",
@@ -85,7 +85,7 @@ class ByPassword:
         """End the session."""
         visitor = visitor_of(request)
         if visitor.session and visitor.name is not None:
-            await asyncio.to_thread(self._note, "logout", visitor.name, address_of(request))
+            await self._note("logout", visitor.name, address_of(request))
             self._sessions.end(visitor.session)
         answer = Response(status_code=204)
         answer.delete_cookie(_name(request), path="/", secure=True, httponly=True, samesite="strict")
@@ -96,9 +96,12 @@ class ByPassword:
         async with self._looking:
             return await asyncio.to_thread(matches, password, kept)
 
-    def _note(self, action: str, name: str, address: str) -> None:
-        act = self._store.begin_act(action=action, by=name, arguments={"address": address})
-        self._store.end_act(act, Outcome.OK, "")
+    async def _note(self, action: str, name: str, address: str) -> None:
+        def note() -> None:
+            act = self._store.begin_act(action=action, by=name, arguments={"address": address})
+            self._store.end_act(act, Outcome.OK, "")
+
+        await self._store.apart(note)
 
 
 async def _filled_in(request: Request) -> tuple[str, str]:

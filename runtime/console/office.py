@@ -16,6 +16,7 @@ from antiphon.runtime.console.asking import Nothing, answer, query
 from antiphon.runtime.console.auth import visitor_of
 from antiphon.runtime.console.metrics import Metrics
 from antiphon.runtime.console.questions import Questions
+from antiphon.runtime.console.topology import Graph
 from antiphon.runtime.console.work import WorkDesk
 from antiphon.runtime.store.query import Reader
 from antiphon.runtime.store.sqlite import Store
@@ -50,8 +51,9 @@ class Office:
         self._closing = asyncio.Event()
         self._parts: Sequence[Any] = (
             WorkDesk(client, reader, self._closing),
-            Actions(client, store, reader),
+            Actions(client, store, reader, capture_content=capture_content),
             Questions(store.path, reader, host.clock),
+            Graph(reader, host.clock, host.tenant, self._queues),
             Metrics(store.totals, reader, store.path, self._queues, host.directory.agents),
         )
 

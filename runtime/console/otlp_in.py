@@ -8,7 +8,7 @@ import asyncio
 import json
 import zlib
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import structlog
@@ -20,11 +20,8 @@ from antiphon.runtime.console.asking import BadRequest, read
 from antiphon.runtime.errors import InvalidMessage
 from antiphon.runtime.store.rows import check_span
 from antiphon.runtime.telemetry import otlp_json
-from antiphon.runtime.telemetry.codec import SpanRow
 from antiphon.runtime.telemetry.feed import LIMIT, Feed
-from antiphon.runtime.telemetry.foreign import mapped
-from antiphon.runtime.telemetry.foreign_trace import WORDS_IN, WORDS_OUT
-from antiphon.runtime.telemetry.values import TEXT_BYTES
+from antiphon.runtime.telemetry.foreign_spans import ForeignSpans
 from antiphon.schemas.telemetry import SpanRecord
 
 PATH: Final = "/v1/traces"
@@ -32,7 +29,6 @@ BODY_BYTES: Final = 16 * 1024 * 1024  # also when unpacked; the SDK sends 512 sp
 JSON: Final = "application/json"
 PROTOBUF: Final = "application/x-protobuf"
 RETRY_AFTER_S: Final = 1
-WORDS: Final = TEXT_BYTES // 9  # numbers that one attribute can hold
 
 log = structlog.get_logger(__name__)
 
@@ -42,8 +38,7 @@ class Receiver:
 
     def __init__(self, feed: Feed, content_hash: Callable[[bytes], str], *, capture_content: bool) -> None:
         self._feed = feed
-        self._hash = content_hash
-        self._capture = capture_content
+        self._foreign = ForeignSpans(content_hash, capture_content=capture_content)
 
     def routes(self) -> list[BaseRoute]:
         """Where it is found."""
@@ -75,22 +70,11 @@ class Receiver:
             except InvalidMessage:
                 rejected += 1
             else:
-                self._feed.add_span(_row(self._ours(span)))
+                self._feed.add_span(self._foreign.row(span))
         beyond = max(len(spans) - LIMIT, 0)
         if rejected or beyond:
             log.warning("otlp_spans_rejected", received=len(spans), rejected=rejected, beyond_limit=beyond)
         return _taken(kind, rejected, beyond)
-
-    def _ours(self, span: SpanRecord) -> SpanRecord:
-        found = mapped(span, self._hash)
-        if found is span:
-            return span
-        for key in (WORDS_IN, WORDS_OUT):
-            if len(found.attributes.get(key) or ()) > WORDS:  # cut, it would hide what came from where
-                del found.attributes[key]
-        if self._capture:
-            found.attributes = {**span.attributes, **found.attributes}
-        return found
 
 
 def _unpacked(body: bytes, encoding: str | None) -> bytes:
@@ -132,30 +116,6 @@ def _check_ids(span: SpanRecord) -> None:
     """Of zeros only they are nobody's, by the specification; as one trace they would join strangers. InvalidMessage."""
     if not (any(span.trace_id) and any(span.span_id)):
         raise InvalidMessage(f"span {span.name[:80]!r} has an id of zeros")
-
-
-def _row(span: SpanRecord) -> SpanRow:
-    return SpanRow(
-        trace_id=span.trace_id,
-        span_id=span.span_id,
-        parent_id=span.parent_id,
-        name=span.name,
-        kind=span.kind,
-        start_ns=span.start_ns,
-        end_ns=span.end_ns,
-        status=span.status,
-        status_message=span.status_message,
-        attributes={key: _flat(value) for key, value in span.attributes.items()},
-        events=span.events or None,
-        links=span.links or None,
-    )
-
-
-def _flat(value: Any) -> Any:
-    """Maps, and lists with something in them, as JSON text: attributes of ours have no structure."""
-    if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(each, dict | list) for each in value)):
-        return msgspec.json.encode(value, enc_hook=str).decode()
-    return value
 
 
 def _taken(kind: str, unfit: int, beyond: int) -> Response:

@@ -1,4 +1,4 @@
-"""The system at a glance: over time, as a graph, message by message, model by model, and how good predictions were."""
+"""The system at a glance: over time, message by message, model by model, and how good predictions were."""
 
 import asyncio
 from functools import partial
@@ -16,14 +16,12 @@ from antiphon.runtime.console.overview_views import (
     MessagesView,
     ModelsView,
     SeriesView,
-    TopologyView,
 )
 from antiphon.runtime.errors import BusError
 from antiphon.runtime.store.flow import sent
 from antiphon.runtime.store.model_use import model_use
 from antiphon.runtime.store.query import Reader
 from antiphon.runtime.store.series import Over, series
-from antiphon.runtime.store.topology import topology
 from antiphon.runtime.store.window import Window
 from antiphon.schemas.message import Value
 
@@ -45,6 +43,10 @@ class WindowQuery(Value):
 
     window_s: float = Field(default=300, gt=0, le=LONGEST_S)
     obs: bool = False
+
+    def window(self, clock: Clock) -> Window:
+        """Until now."""
+        return Window(since_ns=max(clock.unix_ns() - int(self.window_s * 1e9), 0), obs=self.obs)
 
 
 class MessagesQuery(Value):
@@ -73,7 +75,6 @@ class Overview:
         """Where each is found."""
         return [
             Route("/api/series", self.series),
-            Route("/api/topology", self.topology),
             Route("/api/messages", self.messages),
             Route("/api/models", self.models),
             Route("/api/calibration", self.calibration),
@@ -90,12 +91,6 @@ class Overview:
         points = await asyncio.to_thread(self._reader.ask, partial(series, over=over))
         return answer(SeriesView.of(over, points))
 
-    async def topology(self, request: Request) -> Response:
-        """Who spoke to whom."""
-        asked = query(request, WindowQuery)
-        found = await asyncio.to_thread(self._reader.ask, partial(topology, window=self._window(asked)))
-        return answer(TopologyView.of(found, max((self._clock.unix_ns() - found.since_ns) / 1e9, 0.001)))
-
     async def messages(self, request: Request) -> Response:
         """The newest messages, or those after a place."""
         asked = query(request, MessagesQuery)
@@ -103,16 +98,16 @@ class Overview:
             check_pattern(asked.filter)
         except BusError as error:
             raise BadRequest(400, f"parameter 'filter': {error.message}") from None
-        found, reached = await asyncio.to_thread(
+        found, reached, more = await asyncio.to_thread(
             self._reader.ask,
             partial(sent, after=asked.after, wanted=asked.filter, limit=asked.limit, obs=asked.obs),
         )
-        return answer(MessagesView.of(found, reached))
+        return answer(MessagesView.of(found, reached, more=more))
 
     async def models(self, request: Request) -> Response:
         """How model instances did."""
         asked = query(request, WindowQuery)
-        window = self._window(asked)
+        window = asked.window(self._clock)
         found, truncated = await asyncio.to_thread(self._reader.ask, partial(model_use, window=window))
         return answer(ModelsView.of(found, window.since_ns, self._clock.unix_ns(), truncated=truncated))
 
@@ -121,6 +116,3 @@ class Overview:
         asked = query(request, CalibrationQuery)
         findings = await asyncio.to_thread(lambda: self._reader.findings(limit=asked.limit))
         return answer(CalibrationView.of(findings))
-
-    def _window(self, asked: WindowQuery) -> Window:
-        return Window(since_ns=max(self._clock.unix_ns() - int(asked.window_s * 1e9), 0), obs=asked.obs)

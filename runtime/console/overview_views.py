@@ -13,6 +13,7 @@ from antiphon.runtime.store.topology import Topology, Traffic
 from antiphon.schemas.finding import Estimate, Finding
 from antiphon.schemas.message import Value
 
+SUBJECTS = 20  # of one edge: a handler has one, or one for each lane
 _MS = 1e6
 
 
@@ -44,7 +45,11 @@ class SeriesView(Value):
 
 
 class PlaceView(Value):
-    """An agent, a model, a tool, or whoever asks from outside. ``depth``: waiting there when it was last seen."""
+    """An agent, a model, a tool, or whoever asks from outside. ``depth``: waiting there when it was last seen.
+
+    ``queued``: durable work that waits there now, also where nobody takes it; None: no such queue, or no answer from
+    the bus.
+    """
 
     id: str
     kind: str
@@ -55,10 +60,11 @@ class PlaceView(Value):
     p95_ms: float | None
     queue_p95_ms: float | None
     depth: int | None
+    queued: int | None
 
 
 class EdgeView(Value):
-    """Work that one asked of another; durations from being asked to being done."""
+    """Work that one asked of another; durations from being asked to being done. ``subjects``: the busiest first."""
 
     source: str = Field(alias="from")
     to: str
@@ -70,6 +76,7 @@ class EdgeView(Value):
     p95_ms: float | None
     queue_p95_ms: float | None
     depth: int | None
+    subjects: tuple[str, ...]
 
 
 class TopologyView(Value):
@@ -82,15 +89,16 @@ class TopologyView(Value):
     edges: tuple[EdgeView, ...]
 
     @classmethod
-    def of(cls, found: Topology, window_s: float) -> "TopologyView":
-        """Busiest first."""
-        places = sorted(found.places.items(), key=lambda item: (-item[1].count, item[0]))
+    def of(cls, found: Topology, window_s: float, queued: Mapping[str, int]) -> "TopologyView":
+        """Busiest first. ``queued``: what waits now, by agent; one with work is there though nobody did any."""
+        stuck = {f"agent:{agent}": Traffic() for agent, waiting in queued.items() if waiting}
+        places = sorted((stuck | found.places).items(), key=lambda item: (-item[1].count, item[0]))
         edges = sorted(found.edges.items(), key=lambda item: (-item[1].count, item[0]))
         return cls(
             window_s=window_s,
             spans=found.spans,
             truncated=found.truncated,
-            nodes=tuple(_place(id, traffic, window_s) for id, traffic in places),
+            nodes=tuple(_place(id, traffic, window_s, queued) for id, traffic in places),
             edges=tuple(_edge(key, traffic, window_s) for key, traffic in edges),
         )
 
@@ -109,13 +117,14 @@ class MessageView(Value):
 
 
 class MessagesView(Value):
-    """Messages, the oldest first; ``next`` asks for those after."""
+    """Messages, the oldest first; ``next`` asks for those after, and with ``more`` there may be some already."""
 
     messages: tuple[MessageView, ...]
     next: str
+    more: bool
 
     @classmethod
-    def of(cls, found: Iterable[Sent], reached: int) -> "MessagesView":
+    def of(cls, found: Iterable[Sent], reached: int, *, more: bool) -> "MessagesView":
         """From the store's spans."""
         shown = tuple(
             MessageView.model_validate(
@@ -132,7 +141,7 @@ class MessagesView(Value):
             )
             for each in found
         )
-        return cls(messages=shown, next=str(reached))
+        return cls(messages=shown, next=str(reached), more=more)
 
 
 class ModelView(Value):
@@ -235,7 +244,7 @@ def _calibration(finding: Finding) -> Iterable[CalibrationPoint]:
             return
 
 
-def _place(id: str, traffic: Traffic, window_s: float) -> PlaceView:
+def _place(id: str, traffic: Traffic, window_s: float, queued: Mapping[str, int]) -> PlaceView:
     kind, _, name = id.partition(":")
     return PlaceView(
         id=id,
@@ -247,6 +256,7 @@ def _place(id: str, traffic: Traffic, window_s: float) -> PlaceView:
         p95_ms=_quantile(traffic.took, 0.95),
         queue_p95_ms=_waited(traffic.waited),
         depth=traffic.depth,
+        queued=queued.get(name) if kind == "agent" else None,
     )
 
 
@@ -264,6 +274,7 @@ def _edge(key: tuple[str, str, str], traffic: Traffic, window_s: float) -> EdgeV
             "p95_ms": _quantile(traffic.took, 0.95),
             "queue_p95_ms": _waited(traffic.waited),
             "depth": traffic.depth,
+            "subjects": tuple(subject for subject, _ in traffic.subjects.most_common(SUBJECTS)),
         }
     )
 

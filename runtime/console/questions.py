@@ -5,7 +5,8 @@ import csv
 import io
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -19,7 +20,7 @@ from antiphon.runtime.console.asking import answer, body, query
 from antiphon.runtime.console.cohort import Cohort, choose, samples, spans_of
 from antiphon.runtime.console.comparing import CohortQuery, Cohorts, CompareQuery, contrasted, described, laid
 from antiphon.runtime.console.refusing import refused
-from antiphon.runtime.errors import AntiphonError
+from antiphon.runtime.errors import AntiphonError, Busy
 from antiphon.runtime.store.query import Reader
 from antiphon.runtime.store.sql import MOST_ROWS, QUERY_BYTES, Answer, ask
 from antiphon.runtime.whatif.answer import answer as replayed
@@ -30,6 +31,8 @@ from antiphon.schemas.finding import Estimate
 from antiphon.schemas.message import Value
 
 AT_ONCE: Final = 2  # of what takes seconds: the console and the store's writer share this process
+ANSWER_S: Final = 30.0  # of reading for one question; what is replayed then is bounded by itself
+TURN_S: Final = 60.0  # for which one waits behind the questions of others
 _SEED: Final = 1
 _EXACT: Final = 2**53
 Words = Annotated[tuple[Annotated[str, Field(max_length=300)], ...], Field(max_length=20)]
@@ -141,43 +144,57 @@ class Questions:
         """What a query finds."""
         asked = await body(request, SqlQuery)
         try:
-            async with self._turns:
+            async with self._turn():
                 found = await asyncio.to_thread(ask, self._path, asked.query, limit=asked.limit)
         except AntiphonError as error:
             raise refused(error) from None
         if asked.format == "json":
             return answer(TableView.of(found))
         headers = {"content-disposition": 'attachment; filename="antiphon.csv"'}
+        if found.truncated:
+            headers["x-antiphon-truncated"] = "1"  # rows of a table have no place to say it
         return Response(table_csv(found), media_type="text/csv", headers=headers)
 
     async def whatif(self, request: Request) -> Response:
         """What recorded runs would have taken."""
         asked = await body(request, Whatif)
-        return await self._answered(lambda: self._replay(asked))
+        return await self._answered(lambda reader: self._replay(reader, asked))
 
     async def compare(self, request: Request) -> Response:
         """Two runs side by side."""
         asked = query(request, CompareQuery)
-        return await self._answered(lambda: laid(self._reader, asked))
+        return await self._answered(lambda reader: laid(reader, asked))
 
     async def contrast(self, request: Request) -> Response:
         """Two cohorts side by side."""
         asked = await body(request, Cohorts)
-        return await self._answered(lambda: contrasted(self._reader, asked, self._clock.unix_ns()))
+        return await self._answered(lambda reader: contrasted(reader, asked, self._clock.unix_ns()))
 
     async def cohort(self, request: Request) -> Response:
         """What is in a cohort, to ask about."""
         asked = query(request, CohortQuery)
-        return await self._answered(lambda: described(self._reader, asked, self._clock.unix_ns()))
+        return await self._answered(lambda reader: described(reader, asked, self._clock.unix_ns()))
 
-    async def _answered(self, work: Callable[[], Value]) -> Response:
+    async def _answered(self, work: Callable[[Reader], Value]) -> Response:
         try:
-            async with self._turns:
-                return answer(await asyncio.to_thread(work))
+            async with self._turn():
+                return answer(await asyncio.to_thread(lambda: work(self._reader.within(ANSWER_S))))
         except AntiphonError as error:
             raise refused(error) from None
 
-    def _replay(self, asked: Whatif) -> WhatifView:
+    @asynccontextmanager
+    async def _turn(self) -> AsyncGenerator[None, None]:
+        try:
+            async with asyncio.timeout(TURN_S):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise Busy(f"{AT_ONCE} questions of others have been at work for {TURN_S:g} s: try again") from None
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+    def _replay(self, reader: Reader, asked: Whatif) -> WhatifView:
         question = parse(
             pool=asked.pool,
             scale=asked.scale,
@@ -194,10 +211,10 @@ class Questions:
         if asked.run is not None:
             chosen = [asked.run]
         else:
-            runs = choose(self._reader, asked, now_ns=self._clock.unix_ns(), left_out=left_out)
+            runs = choose(reader, asked, now_ns=self._clock.unix_ns(), left_out=left_out)
             chosen = [run.run for run in runs]
-        ensemble = assemble((spans_of(self._reader, run) for run in chosen), left_out)
-        others = samples(self._reader, question, chosen)
+        ensemble = assemble((spans_of(reader, run) for run in chosen), left_out)
+        others = samples(reader, question, chosen)
         found = replayed(question, ensemble, others, random.Random(_SEED))
         place = typical(found.before_s, found.after_s)
         drawn = picture(question, ensemble, others, place)

@@ -35,6 +35,7 @@ _STATE_STYLE = {
     FindingState.VERIFIED: "bold green",
     FindingState.REFUTED: "red",
     FindingState.DISMISSED: "dim",
+    FindingState.GONE: "dim",
 }  # those under way: yellow
 _BAR = 24  # cells
 _WIDE = 110  # columns from which bars leave room for the rest
@@ -125,8 +126,10 @@ class TraceTree:
 
     def _lines(self, *, bars: bool) -> Table:
         rows = self._rows
-        numbers = {row.span.span_id: n for n, row in enumerate(rows, 1)}
-        linked = {link.span_id for row in rows for link in row.span.links if link.span_id != row.span.parent_id}
+        numbers = {
+            span.span_id: n for n, row in enumerate(rows, 1) for span in (row.caller, row.span) if span is not None
+        }
+        linked = {numbers.get(link.span_id) for row in rows for link in row.links}
         table = Table.grid(padding=(0, 1))
         table.add_column(no_wrap=True)
         table.add_column(justify="right", no_wrap=True)
@@ -136,7 +139,7 @@ class TraceTree:
         for row, guide in zip(rows, _guides([row.depth for row in rows]), strict=True):
             style = "red" if row.span.status == ERROR else _WORK_STYLE[row.work]
             name = Text.assemble((guide, "dim"), (row.label, style))
-            if row.span.span_id in linked:
+            if numbers[row.span.span_id] in linked:
                 name.append(f" #{numbers[row.span.span_id]}", "dim")
             took = duration((row.span.end_ns - row.span.start_ns) / 1e9) if row.finished else "unfinished"
             bar = [_bar(row, self._record.run)] if bars else []
@@ -162,12 +165,13 @@ def findings_table(findings: Sequence[Finding]) -> RenderableType:
         return Text("no findings yet: patterns show after a few runs of the same shape", style="dim")
     table = Table(box=None, header_style="dim", pad_edge=False)
     table.add_column("id", no_wrap=True)
-    for name in ("pattern", "what", "about", "state", "saving a run"):
+    for name in ("pattern", "grade", "what", "about", "state", "saving a run"):
         table.add_column(name, overflow="fold")
     for finding in findings:
         table.add_row(
             finding.id[:8],
             finding.pattern.upper(),
+            finding.grade.value,
             Text(finding.title),
             Text(finding.subject),
             Text(_support(finding), _STATE_STYLE.get(finding.state, "yellow")),
@@ -262,10 +266,9 @@ def _notes(row: Row, numbers: dict[bytes, int]) -> Text:
 
 
 def _links(row: Row, numbers: dict[bytes, int]) -> str:
-    links = [link for link in row.span.links if link.span_id not in (row.span.parent_id, None)]
-    names = [f"#{numbers[link.span_id]}" for link in links if link.span_id in numbers]
-    elsewhere = len(links) - len(names)
-    return f"from {', '.join([*names, *([f'{elsewhere} elsewhere'] if elsewhere else [])])}" if links else ""
+    names = [f"#{numbers[link.span_id]}" for link in row.links if link.span_id in numbers]
+    elsewhere = len(row.links) - len(names)
+    return f"from {', '.join([*names, *([f'{elsewhere} elsewhere'] if elsewhere else [])])}" if row.links else ""
 
 
 def _bar(row: Row, run: Run) -> Text:

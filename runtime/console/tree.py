@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from antiphon.runtime.store.facts import CONSUMER, PRODUCER, Facts, facts_of, label_of
 from antiphon.runtime.telemetry import attributes as attr
-from antiphon.schemas.telemetry import SpanRecord
+from antiphon.schemas.telemetry import SpanLink, SpanRecord
 
 
 class Work(StrEnum):
@@ -53,6 +53,16 @@ class Row:
     def start_ns(self) -> int:
         """When it was asked for, or began."""
         return min(self.span.start_ns, self.caller.start_ns) if self.caller is not None else self.span.start_ns
+
+    @property
+    def links(self) -> tuple[SpanLink, ...]:
+        """What it continues besides its parent: the links of its message and of its work, each span once."""
+        found: dict[tuple[bytes, bytes], SpanLink] = {}
+        for span in (self.span,) if self.caller is None else (self.caller, self.span):
+            for link in span.links:
+                if link.span_id != span.parent_id:
+                    found.setdefault((link.trace_id, link.span_id), link)
+        return tuple(found.values())
 
     @property
     def finished(self) -> bool:

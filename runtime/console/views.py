@@ -126,7 +126,7 @@ class RowView(Value):
             output_tokens=facts.output_tokens,
             attempt=facts.attempt,
             error=(span.status_message or "error") if span.status == ERROR else None,
-            links=tuple(span_key(link.trace_id, link.span_id) for link in span.links if link.span_id != span.parent_id),
+            links=tuple(span_key(link.trace_id, link.span_id) for link in row.links),
             critical=critical,
             segments=tuple(
                 SegmentView(
@@ -279,15 +279,20 @@ class NodeHealthView(Value):
 
 
 class HealthView(Value):
-    """How complete the record is; ``rejected`` messages could not be read and were kept aside."""
+    """How complete the record is; ``rejected`` messages could not be read and were kept aside.
+
+    ``set_aside``: files of damaged stores, the newest first; what was recorded then is in them only.
+    """
 
     nodes: tuple[NodeHealthView, ...]
     rejected: int
+    set_aside: tuple[str, ...]
 
     @classmethod
     def of(cls, health: Health) -> "HealthView":
         """From the store's counts."""
-        return cls(nodes=tuple(map(NodeHealthView.of, health.nodes)), rejected=health.rejected)
+        nodes = tuple(map(NodeHealthView.of, health.nodes))
+        return cls(nodes=nodes, rejected=health.rejected, set_aside=health.set_aside)
 
 
 class DirectoryView(Value):

@@ -1,4 +1,4 @@
-"""Very large runs: pages of columns, and the links between their spans."""
+"""Very large runs: pages of columns, the links between their spans, and where time and tokens went."""
 
 import asyncio
 from collections import OrderedDict
@@ -11,13 +11,15 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from antiphon.runtime.console.asking import BadRequest, Nothing, answer, query
-from antiphon.runtime.console.views import span_key
+from antiphon.runtime.console.views import SpendingView, span_key
 from antiphon.runtime.store.columns import Page, Place, links, page
 from antiphon.runtime.store.query import Reader
+from antiphon.runtime.store.spending import run_spending
 from antiphon.schemas.message import Value
 
-CACHE_BYTES: Final = 24_000_000  # of pages of runs that have ended: reading 50,000 spans takes 0.3 s
+CACHE_BYTES: Final = 24_000_000  # of pages: reading 50,000 spans takes 0.3 s
 MOST_LINKS: Final = 20_000
+MOST_SUMMED: Final = 50_000  # spans: 35 MB while they are summed
 
 Key = tuple[str, str, int]
 
@@ -43,12 +45,19 @@ class LinksView(Value):
     truncated: bool
 
 
+class RunSpendingView(Value):
+    """Where time and tokens of a run's earliest ``spans`` spans went."""
+
+    spans: int
+    spending: tuple[SpendingView, ...]
+
+
 class Waterfall:
-    """Pages over a reader. Those of runs in which nothing runs any more are kept, up to CACHE_BYTES."""
+    """Pages over a reader, kept up to CACHE_BYTES for as long as their run stands as it did."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._pages: OrderedDict[Key, bytes] = OrderedDict()
+        self._pages: OrderedDict[Key, Page] = OrderedDict()
         self._bytes = 0
 
     def routes(self) -> list[BaseRoute]:
@@ -56,6 +65,7 @@ class Waterfall:
         return [
             Route("/api/runs/{run}/waterfall", self.page),
             Route("/api/runs/{run}/links", self.links),
+            Route("/api/runs/{run}/spending", self.spending),
         ]
 
     async def page(self, request: Request) -> Response:
@@ -67,16 +77,12 @@ class Waterfall:
         except ValueError as error:
             raise BadRequest(400, str(error)) from None
         key = (run, str(after), asked.limit)
-        found = self._pages.get(key)
+        look = partial(page, run=run, after=after, limit=asked.limit, kept=self._pages.get(key))
+        found = await asyncio.to_thread(self._reader.ask, look)
         if found is None:
-            read = await asyncio.to_thread(self._reader.ask, partial(page, run=run, after=after, limit=asked.limit))
-            if read is None:
-                raise BadRequest(404, f"no run {run[:80]!r} is stored; it may be older than what is kept")
-            self._keep(key, read)
-            found = read.body
-        else:
-            self._pages.move_to_end(key)
-        return Response(found, media_type="application/octet-stream")
+            raise _unknown(run)
+        self._keep(key, found)
+        return Response(found.body, media_type="application/octet-stream")
 
     async def links(self, request: Request) -> Response:
         """What continues what."""
@@ -90,11 +96,23 @@ class Waterfall:
         )
         return answer(LinksView(links=shown, truncated=truncated))
 
-    def _keep(self, key: Key, read: Page) -> None:
-        if not read.ended or key in self._pages or len(read.body) > CACHE_BYTES:
-            return
-        self._pages[key] = read.body
-        self._bytes += len(read.body)
+    async def spending(self, request: Request) -> Response:
+        """Where its time and tokens went."""
+        query(request, Nothing)
+        run = request.path_params["run"]
+        found = await asyncio.to_thread(self._reader.ask, partial(run_spending, run=run, most=MOST_SUMMED))
+        if found is None:
+            raise _unknown(run)
+        rows, spans = found
+        return answer(RunSpendingView(spans=spans, spending=tuple(map(SpendingView.of, rows))))
+
+    def _keep(self, key: Key, found: Page) -> None:
+        before = self._pages.pop(key, None)
+        self._pages[key] = found
+        self._bytes += len(found.body) - (0 if before is None else len(before.body))
         while self._bytes > CACHE_BYTES:
-            _, gone = self._pages.popitem(last=False)
-            self._bytes -= len(gone)
+            self._bytes -= len(self._pages.popitem(last=False)[1].body)
+
+
+def _unknown(run: str) -> BadRequest:
+    return BadRequest(404, f"no run {run[:80]!r} is stored; it may be older than what is kept")

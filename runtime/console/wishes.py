@@ -1,11 +1,26 @@
 """What people can ask the console to do: one form for each named action. ``by``: who says so, for those who read it."""
 
+import json
+from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, SerializationInfo, SerializerFunctionWrapHandler, WrapSerializer
 
 from antiphon.schemas.message import Value
 from antiphon.schemas.policy import Level, Policy
+
+Hash = Callable[[bytes], str]
+
+
+def _hashed(value: Any, plain: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
+    content_hash: Hash | None = info.context
+    if content_hash is None or value is None:
+        return plain(value)
+    said = json.dumps(value, sort_keys=True, ensure_ascii=False).encode("utf-8", "replace")
+    return {"sha256": content_hash(said), "bytes": len(said)}
+
+
+CONTENT = WrapSerializer(_hashed)  # of fields that hold what is said to agents
 
 By = Annotated[str, Field(max_length=64)]
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]  # what keys of buckets and subjects both take
@@ -56,7 +71,7 @@ class Answer(Value):
 
     id: Id
     approved: bool
-    value: dict[str, Any] | None = None
+    value: Annotated[dict[str, Any] | None, CONTENT] = None
     comment: Reason = ""
     by: By = "owner"
 
@@ -66,7 +81,7 @@ class Submit(Value):
 
     agent: Id
     handler: Id
-    message: dict[str, Any]
+    message: Annotated[dict[str, Any], CONTENT]
     key: Annotated[str, Field(min_length=1, max_length=255)] | None = None
     by: By = "owner"
 
@@ -82,7 +97,7 @@ class InDoubtAnswer(Value):
     """What became of a write in doubt; ``value``: what it returned, if it is done."""
 
     done: bool
-    value: Any = None
+    value: Annotated[Any, CONTENT] = None
 
 
 class Redrive(Value):
@@ -108,3 +123,8 @@ class Judge(Value):
     value: Annotated[float, Field(allow_inf_nan=False)]
     comment: Reason = ""
     by: By = "owner"
+
+
+def noted(wish: Value, content_hash: Hash | None) -> dict[str, Any]:
+    """A wish for the audit log; with ``content_hash``, only hash and size of what is said to agents."""
+    return wish.model_dump(mode="json", exclude={"by"}, context=content_hash)

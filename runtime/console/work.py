@@ -1,6 +1,7 @@
 """Durable work as people see it: tasks, what they wait for, dead letters, approvals and policies."""
 
 import asyncio
+from collections import deque
 
 from pydantic import Field
 from starlette.requests import Request
@@ -9,39 +10,27 @@ from starlette.routing import BaseRoute, Route
 
 from antiphon.runtime.client import Client
 from antiphon.runtime.console.asking import BadRequest, Nothing, answer, query
+from antiphon.runtime.console.auth import while_in
 from antiphon.runtime.console.refusing import refused
-from antiphon.runtime.delivery.letters import Letter, Letters
+from antiphon.runtime.console.task_list import LetterView, TasksQuery, TasksView, row, waiting, wanted
+from antiphon.runtime.delivery.letters import Letters
 from antiphon.runtime.delivery.task_status import find_task, task_status
-from antiphon.runtime.errors import AntiphonError, InDoubt
+from antiphon.runtime.errors import AntiphonError
 from antiphon.runtime.gateways.http.events import EventStream, following, task_events
 from antiphon.runtime.gateways.http.intake import last_event
 from antiphon.runtime.gateways.http.refusals import Refusal
 from antiphon.runtime.gateways.http.views import TaskView
 from antiphon.runtime.policies.book import PolicyBook
 from antiphon.runtime.policies.kinds import contradicting, rival
-from antiphon.runtime.store.query import Cursor, Reader, RunFilter
-from antiphon.runtime.store.runs import Run, RunStatus
+from antiphon.runtime.store.query import Cursor, Reader
+from antiphon.runtime.store.runs import RunStatus
 from antiphon.schemas.approval import Approval, ApprovalState
 from antiphon.schemas.message import Value
 from antiphon.schemas.parking import ParkedTask
 from antiphon.schemas.policy import Policy
-from antiphon.schemas.task import ErrorInfo, TaskState
+from antiphon.schemas.task import TaskState
 
 LETTERS = 1_000
-_STATES = {
-    RunStatus.QUEUED: TaskState.QUEUED,
-    RunStatus.RUNNING: TaskState.RUNNING,
-    RunStatus.OK: TaskState.SUCCEEDED,
-    RunStatus.ERROR: TaskState.FAILED,
-    RunStatus.CANCELLED: TaskState.CANCELLED,
-}
-
-
-class TasksQuery(Value):
-    """``after`` is the ``next`` of an earlier page."""
-
-    limit: int = Field(default=50, ge=1, le=200)
-    after: str | None = Field(default=None, max_length=400)
 
 
 class LettersQuery(Value):
@@ -55,58 +44,6 @@ class ApprovalsQuery(Value):
     """``all``: also those that are answered, while their task goes on."""
 
     all: bool = False
-
-
-class TaskRow(Value):
-    """The first task of a run, which has the run's id. ``waits``: what a parked one waits for.
-
-    ``letter``: the number of its dead letter; 0: none. ``in_doubt``: it died because nobody knows whether a write of
-    it was made.
-    """
-
-    task: str
-    state: TaskState
-    handler: str
-    start_unix_ms: float
-    duration_ms: float
-    waits: tuple[str, ...] = ()
-    letter: int = 0
-    in_doubt: bool = False
-
-
-class TasksView(Value):
-    """Tasks, the newest first; ``next`` is the cursor of the next page."""
-
-    tasks: tuple[TaskRow, ...]
-    next: str | None
-
-
-class LetterView(Value):
-    """A dead letter, without its body."""
-
-    number: int
-    agent: str
-    task: str | None
-    subject: str
-    reason: ErrorInfo
-    attempts: int
-    unix_ms: int
-    in_doubt: bool
-
-    @classmethod
-    def of(cls, letter: Letter) -> "LetterView":
-        """What a person decides by."""
-        content = letter.content
-        return cls(
-            number=letter.number,
-            agent=letter.agent,
-            task=content.task,
-            subject=content.subject,
-            reason=content.reason,
-            attempts=content.attempts,
-            unix_ms=content.unix_ms,
-            in_doubt=content.reason.type == InDoubt.__name__,
-        )
 
 
 class LettersView(Value):
@@ -152,18 +89,25 @@ class WorkDesk:
         ]
 
     async def tasks(self, request: Request) -> Response:
-        """The first tasks of runs, as far as the record and the bus know them."""
+        """Parked tasks as the bus knows them; else the first tasks of runs, as far as it and the record do."""
         asked = query(request, TasksQuery)
         try:
             after = None if asked.after is None else Cursor.parse(asked.after)
         except ValueError as error:
             raise BadRequest(400, str(error)) from None
-        page = await asyncio.to_thread(
-            lambda: self._reader.runs(RunFilter(durable=True), limit=asked.limit, after=after)
-        )
-        letters, _ = await self._letters(None, LETTERS)
-        dead = {letter.task: letter for letter in reversed(letters) if letter.task is not None}
-        rows = [await self._row(run, dead.get(run.run)) for run in page.runs]
+        parked: dict[str, ParkedTask] = {}
+        dead: dict[str, LetterView] = {}
+        if asked.state in (None, TaskState.QUEUED, TaskState.RUNNING, TaskState.PARKED):
+            parked = {each.task: each for each in await self._host.parking.all()}
+        if asked.state is TaskState.PARKED:
+            return answer(waiting(parked.values(), asked.limit, after, self._host.clock.unix_ns() / 1e6))
+        if asked.state in (TaskState.FAILED, TaskState.DEAD):
+            dead = await self._dead()
+        found = wanted(asked.state, parked, dead)
+        page = await asyncio.to_thread(lambda: self._reader.runs(found, limit=asked.limit, after=after))
+        if asked.state is None and any(run.entry.status is RunStatus.ERROR for run in page.runs):
+            dead = await self._dead()
+        rows = [row(run, parked.get(run.run), dead.get(run.run)) for run in page.runs]
         return answer(TasksView(tasks=tuple(rows), next=None if page.next is None else str(page.next)))
 
     async def task(self, request: Request) -> Response:
@@ -187,7 +131,8 @@ class WorkDesk:
             raise refused(error) from None
         if after is None:
             return Response(status_code=204)
-        return EventStream(task_events(following(host, task, after)), self._closing)
+        events = task_events(following(host, task, after))
+        return EventStream(while_in(request, events), self._closing)
 
     async def dead(self, request: Request) -> Response:
         """Work that could not be done."""
@@ -212,32 +157,15 @@ class WorkDesk:
         return answer(PoliciesView(policies=tuple(found), contradictions=contradictions))
 
     async def _letters(self, agent: str | None, limit: int) -> tuple[list[LetterView], bool]:
-        found: list[LetterView] = []
+        found: deque[LetterView] = deque(maxlen=limit + 1)  # of however many there are
         try:
             async for letter in Letters(self._host.bus, self._host.tenant).each(agent):
                 found.append(LetterView.of(letter))
         except ValueError as error:  # no agent can have this name
             raise BadRequest(400, f"parameter 'agent': {error}") from None
-        return found[::-1][:limit], len(found) > limit
+        return list(found)[::-1][:limit], len(found) > limit
 
-    async def _row(self, run: Run, letter: LetterView | None) -> TaskRow:
-        state, waits = _STATES[run.entry.status], _waits(None)
-        if state in (TaskState.RUNNING, TaskState.QUEUED):
-            parked = await self._host.parking.get(run.run)
-            state, waits = (TaskState.PARKED, _waits(parked)) if parked is not None else (state, waits)
-        if letter is not None and state is TaskState.FAILED:
-            state = TaskState.DEAD
-        return TaskRow(
-            task=run.run,
-            state=state,
-            handler=run.entry.title,
-            start_unix_ms=run.start_ns / 1e6,
-            duration_ms=run.duration_ns / 1e6,
-            waits=waits,
-            letter=0 if letter is None else letter.number,
-            in_doubt=letter is not None and letter.in_doubt,
-        )
-
-
-def _waits(parked: ParkedTask | None) -> tuple[str, ...]:
-    return () if parked is None else tuple(wait.kind.value for wait in parked.waits)
+    async def _dead(self) -> dict[str, LetterView]:
+        """By task, its newest letter."""
+        letters, _ = await self._letters(None, LETTERS)
+        return {letter.task: letter for letter in reversed(letters) if letter.task is not None}

@@ -41,6 +41,12 @@ class Parking:
         entry = await self._bucket.get(self.key(task))
         return None if entry is None or entry.value is None else ParkedTask.model_validate_json(entry.value)
 
+    async def all(self) -> list[ParkedTask]:
+        """The records of all that wait now. Raises BusError."""
+        own = f"{self._tenant}."
+        entries = [entry for entry in await self._bucket.entries() if entry.key.startswith(own)]
+        return [ParkedTask.model_validate_json(entry.value) for entry in entries if entry.value is not None]
+
     async def remove(self, task: str) -> None:
         """The task waits no more. Idempotent."""
         await self._bucket.delete(self.key(task))

@@ -1,13 +1,11 @@
 """Gives an agent the telemetry of its tenant, first that from before it began; replicas share it out by shards."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import structlog
 
 from antiphon.runtime.agent import Tap, Watcher
-from antiphon.runtime.bus.base import StoredMessage
 from antiphon.runtime.bus.topology import TELEMETRY
 from antiphon.runtime.errors import BusError, MessageError
 from antiphon.runtime.host import Host
@@ -18,8 +16,7 @@ from antiphon.schemas.telemetry import TelemetryBatch
 POLL_S = 0.5
 RETRY_S = 0.5  # after the bus failed
 SHARE_S = 3.0  # between two looks at who shares the shards
-AGAIN_S = 1800.0  # a finding takes five runs: what came longer ago is found again sooner than it is read again
-AGAIN_BYTES = 32 * 1024 * 1024  # about 100,000 spans, some seconds of work
+AGAIN_BYTES = 32 * 1024 * 1024  # about 100,000 spans, some seconds of work; of any age: experiments last for days
 
 log = structlog.get_logger()
 
@@ -57,8 +54,8 @@ class TapRunner:
 
     A trace lies in one shard, and of the replicas that are alive each reads its share of the shards, whole traces
     therefore. A shard is read from a place in the stream that is kept here alone: whoever begins, and whoever takes
-    one over, reads its newest past again, AGAIN_BYTES of the stream at most and nothing older than AGAIN_S. While
-    replicas come and go two may read a shard for some seconds; neither sees anything twice.
+    one over, reads its newest past again, AGAIN_BYTES of the stream at most. While replicas come and go two may read a
+    shard for some seconds; neither sees anything twice.
     """
 
     def __init__(self, host: Host, agent: str, tap: Tap) -> None:
@@ -116,7 +113,9 @@ class TapRunner:
 
     async def _show(self, shard: int, watch: Watcher) -> None:
         """What came in the shard since it was last read."""
-        async with aclosing(self._read(shard)) as messages:
+        subject = subjects.telemetry_shard(self._host.tenant, shard)
+        streams = self._host.bus.streams
+        async with aclosing(streams.read(TELEMETRY.name, subject, after=self._after[shard])) as messages:
             async for message in messages:
                 is_past = message.sequence < self._live[shard]
                 ctx = self._context(message.unix_ms * 1_000_000 if is_past else None)
@@ -125,15 +124,6 @@ class TapRunner:
                 if batch is not None:
                     await self._give(watch, batch, ctx)
                 self._after[shard] = message.sequence
-
-    async def _read(self, shard: int) -> AsyncGenerator[StoredMessage, None]:
-        oldest_ms = self._host.clock.unix_ns() // 1_000_000 - int(AGAIN_S * 1000)
-        subject = subjects.telemetry_shard(self._host.tenant, shard)
-        streams = self._host.bus.streams
-        async with aclosing(streams.read(TELEMETRY.name, subject, after=self._after[shard])) as messages:
-            async for message in messages:
-                if message.unix_ms >= oldest_ms or message.sequence >= self._live[shard]:
-                    yield message
 
     def _context(self, past_ns: int | None = None) -> TapContext:
         return TapContext(self._host, first=0 in self._after, past_ns=past_ns)

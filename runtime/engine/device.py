@@ -23,10 +23,10 @@ class Place(NamedTuple):
 def choose_place(dtype: str, threads: int) -> Place:
     """The accelerator if there is one, else the processor with ``threads``.
 
-    ``dtype`` auto is bfloat16 where the processor or accelerator computes it natively, else float32; with bfloat16 it
-    also takes a quantised checkpoint's own codes. ``threads`` is
-    torch's setting, which holds for the whole process: two engines with more than one each on few cores stall in each
-    other's barriers (a 0.1 ms product took 8 ms).
+    ``dtype`` auto is bfloat16 where the processor or accelerator computes it natively, else float32, or float16 on an
+    accelerator; with the first two it also takes a quantised checkpoint's own codes. ``threads`` is torch's setting,
+    which holds for the whole process: two engines with more than one each on few cores stall in each other's barriers
+    (a 0.1 ms product took 8 ms).
 
     Raises:
         ConfigurationError: an unknown dtype or fewer than one thread.
@@ -36,7 +36,7 @@ def choose_place(dtype: str, threads: int) -> Place:
     torch.set_num_threads(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     chosen = _dtype(dtype, device)
-    return Place(device, chosen, codes=dtype == "auto" and chosen is torch.bfloat16)
+    return Place(device, chosen, codes=dtype == "auto" and chosen is not torch.float16)
 
 
 def free_bytes(device: torch.device) -> int:

@@ -92,6 +92,7 @@ class Engine:
         self._draw = draw
         self._decodes, self._decode_keys = 1, 0  # of the last step
         self._preemptions = 0
+        self._busy_s: float | None = None  # when the step under way began
         self._grammars = GrammarCompiler(checkpoint.tokenizer, checkpoint.config.vocabulary)
         self._live: dict[str, _Live] = {}
         self._deadlines: list[tuple[int, str]] = []
@@ -196,13 +197,15 @@ class Engine:
 
     def metrics(self) -> EngineMetrics:
         """The engine in numbers."""
-        counts = self.scheduler.counts
-        return self._meter.snapshot(
+        counts, busy_s = self.scheduler.counts, self._busy_s
+        found = self._meter.snapshot(
             waiting=counts.waiting,
             running=counts.running,
             pages_used=counts.pages_used,
             pages_total=counts.pages_used + counts.pages_free,
         )
+        step_s = 0.0 if busy_s is None else self._clock.monotonic_s() - busy_s
+        return found.model_copy(update={"step_s": step_s})
 
     def close(self) -> None:
         """Stop. Requests under way fail with ModelUnavailable. Idempotent."""
@@ -248,11 +251,13 @@ class Engine:
                 self._step()
         except BaseException as error:  # a panic of a native library is no Exception
             log.error("engine_failed", exc_info=error)
+        self.scheduler.propose = None  # no circle is left: whoever lets go of the engine has its memory back at once
         with self._changed:
             self._closed = True
+            self._inbox = []
             left, self._live = list(self._live.values()), {}
         for live in left:  # told without the scheduler, whose books may be what broke
-            live.on_event(FailureEvent(request=live.request.id, error=ModelUnavailable("the engine is closed")))
+            self._deliver(live, FailureEvent(request=live.request.id, error=ModelUnavailable("the engine is closed")))
 
     def _load(self, weights: Weights, peaks: Peaks | None) -> None:
         """Copy the weights and reserve memory, on the thread that computes.
@@ -264,13 +269,13 @@ class Engine:
         config, model = self.config, self.model_config
         self.runner, place = load_runner(model, weights, config)
         self.scheduler = Scheduler(config, pages=self.runner.pages.count, context_tokens=model.context_tokens)
-        self._speculator = Speculator(self.scheduler.cost.predict)
+        self._speculator = Speculator(self.scheduler.cost.predict, model.context_tokens)
         if config.speculate:
             self.scheduler.propose = self._propose
         size = size_of(model)
         self._meter = Meter(
             size,
-            weight_bytes=self.runner.model.weight_bytes,
+            read_bytes=self.runner.model.read_bytes,
             kv_bytes=token_bytes(model, place.dtype) / size.kv_elements,
             clock=self._clock,
             peaks=peaks,
@@ -278,6 +283,7 @@ class Engine:
 
     def _wait(self) -> bool:
         """Do what the inbox says, after waiting for something to do; False once the engine is closed."""
+        self._busy_s = None
         with self._changed:
             if self._idle:
                 timeout_s = _LOOK_S if self._live else None
@@ -285,6 +291,7 @@ class Engine:
             inbox, self._inbox = self._inbox, []
             if self._closed:
                 return False
+        self._busy_s = self._clock.monotonic_s()
         for action in inbox:
             action()
         return True
@@ -312,11 +319,13 @@ class Engine:
         request = live.request
         if self._live.get(request.id) is not live or (compiled is not None and compiled.cancelled()):
             return
-        most = min(request.sampling.max_tokens, self.model_config.context_tokens - len(request.prompt))
         try:
             grammar = None if compiled is None else compiled.result()
+            most = self.scheduler.limit(request) - len(request.prompt)
             reply = Reply(request, self.tokenizer, most=most, grammar=grammar)
-            self.scheduler.add(request, self._clock.monotonic_s())
+            deadline, now_ms = request.deadline_unix_ms, self._clock.unix_ns() // 1_000_000
+            left_s = None if deadline is None else (deadline - now_ms) / 1e3
+            self.scheduler.add(request, self._clock.monotonic_s(), left_s)
         except Exception as error:
             self._fail(live, error)
         except BaseException as error:  # the grammar compiler's panic: this request's alone
@@ -423,7 +432,9 @@ class Engine:
             except Exception as error:
                 self._fail(live, error)
                 return
-            live.on_event(event)
+            self._deliver(live, event)
+            if self._live.get(live.request.id) is not live:
+                return
             if reason is not None:
                 self._finish(live, reason)
                 return
@@ -434,9 +445,9 @@ class Engine:
         pages: Pages | None = None
         if live.reply is not None:
             sequence = self.scheduler.sequence(request.id)
-            waited_s = self.scheduler.queue_s(request.id)
-            if waited_s is not None:
-                queue_s = waited_s
+            scheduled_s = self.scheduler.scheduled_s(request.id)
+            if scheduled_s is not None:
+                queue_s = scheduled_s - live.submitted_s
                 usage = Usage(
                     input_tokens=len(request.prompt), output_tokens=live.reply.tokens, cached_tokens=sequence.cached
                 )
@@ -455,12 +466,21 @@ class Engine:
             pages=pages,
         )
         self._end(live, finished=reason is not FinishReason.CANCELLED)
-        live.on_event(FinishEvent(request=request.id, finish=finish))
+        self._deliver(live, FinishEvent(request=request.id, finish=finish))
 
     def _fail(self, live: _Live, error: Exception) -> None:
         if self._live.get(live.request.id) is live:
             self._end(live, finished=False)
-            live.on_event(FailureEvent(request=live.request.id, error=error))
+            self._deliver(live, FailureEvent(request=live.request.id, error=error))
+
+    def _deliver(self, live: _Live, event: Event) -> None:
+        """A reader that fails is given up, and is nobody else's failure."""
+        try:
+            live.on_event(event)
+        except Exception as error:
+            log.error("engine_reader_failed", request=live.request.id, exc_info=error)
+            if self._live.get(live.request.id) is live:
+                self._end(live, finished=False)
 
     def _end(self, live: _Live, *, finished: bool) -> None:
         """Free all that a request holds."""

@@ -29,7 +29,9 @@ class EngineConfig:
     accelerator what fits into 85 % of the memory that the weights leave).
     ``itl_target_s``: the time between two tokens that a step's prompt chunks must not push it over. ``order`` and
     ``prefill`` have a second value for comparison: calls in order of arrival, and whole prompts before any token.
-    ``unit_tokens_per_minute``: what one unit of a tenant is, in weighted tokens; measured by calibration.
+    ``unit_tokens_per_minute``: what one unit of a tenant is, in weighted tokens; ``output_weight``: what a token of a
+    reply counts of them (None: as much as it takes longer here and now). Both are measured by calibration, so that
+    tenants are charged in what they have bought.
     """
 
     dtype: str = "auto"
@@ -45,6 +47,7 @@ class EngineConfig:
     prefill: Literal["mixed", "first"] = "mixed"
     tenants: Mapping[str, TenantPolicy] = field(default_factory=dict)
     unit_tokens_per_minute: float | None = None
+    output_weight: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot run.
@@ -58,6 +61,8 @@ class EngineConfig:
                 raise ConfigurationError(f"engine: found {name} = {value}, expected {least} or more")
         if not self.itl_target_s > 0:
             raise ConfigurationError(f"engine: found itl_target_s = {self.itl_target_s}, expected more than 0 seconds")
+        if self.output_weight is not None and not self.output_weight > 0:
+            raise ConfigurationError(f"engine: found output_weight = {self.output_weight}, expected more than 0")
         sold = any(policy.units for policy in self.tenants.values())
         if sold and not self.unit_tokens_per_minute:
             raise ConfigurationError(

@@ -45,7 +45,10 @@ def from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
     stops = [index for index in ends if index is not None]
     if not stops:
         raise ModelFileError("GGUF metadata: has no tokenizer.ggml.eos_token_id; expected a complete tokenizer")
-    return Tokenizer(encoder, stop_ids=stops, bos="" if bos is None else tokens[bos], eos=tokens[stops[0]])
+    # Files that do not say are of models that begin with it where their tokenizer is Llama's: llama.cpp's rule.
+    begins = fields.get("add_bos_token", model == "llama" or fields.get("pre", "") == "llama-bpe")
+    first = [bos] if begins is True and bos is not None else []
+    return Tokenizer(encoder, stop_ids=stops, bos="" if bos is None else tokens[bos], eos=tokens[stops[0]], first=first)
 
 
 class _Fields:

@@ -103,8 +103,8 @@ class GrammarCompiler:
         return self._thread.submit(self._compile, json_schema)
 
     def close(self) -> None:
-        """Give up what is not compiled yet; its futures are cancelled."""
-        self._thread.shutdown(cancel_futures=True)
+        """Give up what is not compiled yet; its futures are cancelled. One that is being compiled is not waited for."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _compile(self, json_schema: Mapping[str, Any]) -> Grammar:
         try:

@@ -21,9 +21,8 @@ class KernelLinear:
         """``batch_invariant``: one tile for any number of rows, in place of blocks of one size."""
         return ops.linear(x, self.weight, self.bias, batch_invariant=self.batch_invariant)
 
-    @property
-    def bytes(self) -> int:
-        """Memory of the weight."""
+    def read_bytes(self, rows: int) -> int:
+        """The weight, for any number of rows."""
         return self.weight.nbytes
 
 
@@ -56,8 +55,7 @@ class KernelCodes:
         product = ops.quantised_linear(x, self.packed, batch_invariant=self.batch_invariant)
         return product if self.bias is None else product + self.bias
 
-    @property
-    def bytes(self) -> int:
-        """Memory of codes, scales and offsets."""
+    def read_bytes(self, rows: int) -> int:
+        """Codes, scales and offsets, for any number of rows."""
         packed = self.packed
         return packed.codes.nbytes + packed.scales.nbytes + (0 if packed.offsets is None else packed.offsets.nbytes)

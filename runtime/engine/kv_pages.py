@@ -20,7 +20,6 @@ class KvPages:
         shape = (config.layers, pages, PAGE_TOKENS, config.kv_heads, config.head_width)
         self.keys = torch.empty(shape, dtype=dtype, device=device)
         self.values = torch.empty(shape, dtype=dtype, device=device)
-        self.layers = list(zip(self.keys, self.values, strict=True))  # each layer's, made once for all steps
 
     @property
     def count(self) -> int:

@@ -2,15 +2,30 @@
 
 import heapq
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from antiphon.runtime.engine.entry import Entry, State
 
 _AGAIN: Final = 4.0  # times
 
+_Item = tuple[int, float, int, Entry]  # priority, highest first; key of the program; number
+
+
+class Rank(NamedTuple):
+    """What orders requests, least first."""
+
+    later: bool  # its tenant is owed nothing
+    batch: bool
+    served: float  # what its tenant has had, see ``Tenant.turn``
+    priority: int  # the higher, the less
+    key: float  # of its program, in seconds
+
 
 class Line:
-    """Who is next: guaranteed tenants, then higher priority, then fair among tenants, then the order within one.
+    """Who is next: guaranteed tenants, then online before batch, then fair among tenants, then the order within one.
+
+    Within a tenant higher priority goes first. Among tenants it counts for nothing, since everybody says it of
+    themselves; that work is batch can only be said to one's own cost.
 
     ``order``: "programs", the program with the least key first; or "arrival", by number alone. To the key of its
     program a call adds four times what it would take to compute the tokens that are not cached, ``missing_s``: once
@@ -23,7 +38,7 @@ class Line:
     def __init__(self, order: Literal["programs", "arrival"], missing_s: Callable[[Entry], float]) -> None:
         self._programs = order == "programs"
         self._missing_s = missing_s
-        self._heaps: dict[str, list[tuple[int, float, int, Entry]]] = {}
+        self._heaps: dict[str, list[_Item]] = {}
 
     def push(self, entry: Entry) -> None:
         """In line, or in line again."""
@@ -33,14 +48,13 @@ class Line:
 
     def first(self, now_s: float) -> Entry | None:
         """Whose turn it is."""
-        best: tuple[tuple[bool, int, float, float], Entry] | None = None
+        best: tuple[Rank, Entry] | None = None
         for name in list(self._heaps):
             item = self._head(name)
             if item is None:
                 del self._heaps[name]
                 continue
-            later, served = item[3].tenant.turn(now_s) if self._programs else (False, 0.0)
-            rank = (later, item[0], served, item[1])
+            rank = self._rank(item, now_s)
             if best is None or rank < best[0]:
                 best = rank, item[3]
         return best[1] if best else None
@@ -54,11 +68,15 @@ class Line:
         if heap[0][3] is entry:
             heapq.heappop(heap)
 
-    def standing(self, entry: Entry, now_s: float) -> tuple[bool, int, float]:
-        """How little a request matters, tenants apart: of those that run, the most is put back first."""
-        return self._programs and not entry.tenant.guaranteed(now_s), *self._item(entry)[:2]
+    def rank(self, entry: Entry, now_s: float) -> Rank:
+        """How little a request matters: in line the least goes first, and of those that run the most is put back."""
+        return self._rank(self._item(entry), now_s)
 
-    def _item(self, entry: Entry) -> tuple[int, float, int, Entry]:
+    def _rank(self, item: _Item, now_s: float) -> Rank:
+        later, served = item[3].tenant.turn(now_s) if self._programs else (False, 0.0)
+        return Rank(later, item[0] > 0, served, item[0], item[1])
+
+    def _item(self, entry: Entry) -> _Item:
         if not self._programs:
             return 0, float(entry.number), entry.number, entry
         key = entry.program.key
@@ -66,7 +84,7 @@ class Line:
             key += _AGAIN * self._missing_s(entry)
         return -entry.sequence.request.priority, key, entry.number, entry
 
-    def _head(self, name: str) -> tuple[int, float, int, Entry] | None:
+    def _head(self, name: str) -> _Item | None:
         """The first of a tenant, after dropping who has ended and putting back who has had service or lost pages."""
         heap = self._heaps[name]
         while heap:

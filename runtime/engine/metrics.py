@@ -5,7 +5,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from antiphon.runtime.clock import Clock
 from antiphon.runtime.engine.model_size import ModelSize
@@ -46,18 +46,26 @@ class _Slot:
     inter_token: Sketch = field(default_factory=Sketch)
 
 
+class ReadBytes(Protocol):
+    """Bytes of weights, as they lie in memory, that a step reads."""
+
+    def __call__(self, *, tokens: int, scored: int) -> int:
+        """``scored``: positions whose scores over the vocabulary are computed."""
+        ...
+
+
 class Meter:
     """Fed by the thread that runs steps; ``snapshot`` may be called from any.
 
-    ``weight_bytes``: what one step reads of the weights, as they lie in memory; ``kv_bytes``: of one element of keys
-    and values; ``peaks`` (None: not measured, so utilisation is None).
+    ``read_bytes``: what a step of so many tokens, of which so many are scored, reads of the weights; ``kv_bytes``: of
+    one element of keys and values; ``peaks`` (None: not measured, so utilisation is None).
     """
 
     def __init__(
-        self, size: ModelSize, *, weight_bytes: int, kv_bytes: float, clock: Clock, peaks: Peaks | None = None
+        self, size: ModelSize, *, read_bytes: ReadBytes, kv_bytes: float, clock: Clock, peaks: Peaks | None = None
     ) -> None:
         self._size = size
-        self._weight_bytes = weight_bytes
+        self._read_bytes = read_bytes
         self._token_bytes = size.kv_elements * kv_bytes
         self._clock = clock
         self._peaks = peaks
@@ -90,8 +98,10 @@ class Meter:
         rows = plan.rows
         drafted = sum(len(row.drafts) for row in rows)
         tokens = sum(len(each.tokens) for each in sampled)
+        new, scored = plan.new_tokens, len(sampled) + drafted
         pairs = sum(row.count * row.start + row.count * (row.count + 1) // 2 for row in rows)
-        flops = self._size.flops(tokens=plan.new_tokens, sampled=len(sampled) + drafted, pairs=pairs)
+        flops = self._size.flops(tokens=new, sampled=scored, pairs=pairs)
+        moved = self._read_bytes(tokens=new, scored=scored) + self._token_bytes * (plan.kv_tokens + new)
         with self._lock:
             slot = self._slot()
             slot.steps += 1
@@ -101,7 +111,7 @@ class Meter:
             slot.drafted += drafted
             slot.accepted += tokens - len(sampled)
             slot.flops += flops
-            slot.bytes += self._weight_bytes + self._token_bytes * (plan.kv_tokens + plan.new_tokens)
+            slot.bytes += moved
 
     def preempted(self) -> None:
         """A request lost its pages and will be computed again."""

@@ -10,11 +10,14 @@ from antiphon.runtime.engine.architectures.llama import Llama
 from antiphon.runtime.engine.config import ModelConfig
 from antiphon.runtime.engine.device import Place
 from antiphon.runtime.engine.engine_config import PAGE_TOKENS
+from antiphon.runtime.engine.heap import trim_heap
 from antiphon.runtime.engine.kv_pages import KvPages, pages_that_fit
 from antiphon.runtime.engine.plan import Row, Sampled, StepPlan
 from antiphon.runtime.engine.sampler import Sampler, SampleRow
 from antiphon.runtime.engine.step_graphs import Record, StepGraphs, record_cuda_graphs
 from antiphon.runtime.engine.weights import Weights
+
+_LARGE = 256  # tokens of a step whose activations are given back
 
 
 class Runner:
@@ -56,12 +59,18 @@ class Runner:
                 device=place.device,
             )
 
-    @torch.inference_mode()
     def run(self, plan: StepPlan, sample_row: Callable[[Row], SampleRow]) -> list[Sampled | Exception]:
         """Compute the plan's tokens. One answer for each row that samples, in the plan's order.
 
         ``sample_row`` says how a row samples; it is asked once for each of them.
         """
+        outcomes = self._computed(plan, sample_row)
+        if self._device.type == "cpu" and plan.new_tokens >= _LARGE:
+            trim_heap()
+        return outcomes
+
+    @torch.inference_mode()
+    def _computed(self, plan: StepPlan, sample_row: Callable[[Row], SampleRow]) -> list[Sampled | Exception]:
         self.pages.copy(plan.copies)
         hidden = self.graphs.run(plan.rows) if self.graphs else None
         if hidden is None:

@@ -23,9 +23,10 @@ from antiphon.runtime.engine.programs import Programs
 from antiphon.runtime.engine.request import Request
 from antiphon.runtime.engine.step import Step
 from antiphon.runtime.engine.tenancy import Tenants
-from antiphon.runtime.errors import InvalidRequest
+from antiphon.runtime.errors import InvalidRequest, ModelBusy
 
 MOST_DRAFTS: Final = 16
+LONE_DRAFTS: Final = 7  # of a stream without company: with more a CPU multiplies its row by other codes than without
 _IN_LINE_S: Final = 1e12  # later than any other time
 _RETRY_S: Final = 0.25  # before somebody is looked for again who could be put back
 _CLEARLY: Final = 2.0  # to put a sequence back and take it in again costs up to two computations of it
@@ -94,24 +95,28 @@ class Scheduler:
         """The sequence of a request between add and finish. Raises KeyError."""
         return self._entries[request_id].sequence
 
-    def queue_s(self, request_id: str) -> float | None:
-        """How long it waited for its first row; None while it does. Raises KeyError."""
-        entry = self._entries[request_id]
-        return None if entry.scheduled_s is None else entry.scheduled_s - entry.arrived_s
+    def scheduled_s(self, request_id: str) -> float | None:
+        """When it got its first row; None while it waits for that. Raises KeyError."""
+        return self._entries[request_id].scheduled_s
 
-    def add(self, request: Request, now_s: float) -> None:
-        """Put a request in line.
+    def limit(self, request: Request) -> int:
+        """The tokens that prompt and output have at most. Raises as ``add``."""
+        return self._admission.limit(request)
+
+    def add(self, request: Request, now_s: float, left_s: float | None = None) -> None:
+        """Put a request in line; it has ``left_s`` until its deadline (None: all the time it takes).
 
         Raises:
             InvalidRequest: an empty prompt, or an id that is taken.
             ContextTooLong: the prompt leaves no room for one token, or prompt and output exceed the page pool.
-            ModelBusy: the line is full; details have ``retry_after_s``.
+            ModelBusy: the line is full, or its turn would come too late; details have ``retry_after_s``.
         """
         if request.id in self._entries:
             raise InvalidRequest(f"found request id {request.id!r} twice, expected a new one")
         limit = self._admission.limit(request)
         tenant = self.tenants.find(request.tenant)
-        self._admission.check_line(len(self._entries) - len(self._running), tenant, now_s)
+        waiting = len(self._entries) - len(self._running)
+        self._admission.check_line(request, waiting, tenant, self.tenants.active, now_s)
         self.tenants.enter(tenant)
         entry = Entry(
             sequence=Sequence(request=request, tokens=list(request.prompt)),
@@ -125,6 +130,12 @@ class Scheduler:
         self._number += 1
         self._entries[request.id] = entry
         self._wait(entry)
+        if left_s is not None:
+            try:
+                self._admission.check_deadline(left_s, waiting, lambda: self._ahead(entry, now_s))
+            except ModelBusy:
+                self.abort(request.id, now_s)
+                raise
 
     def schedule(self, now_s: float) -> StepPlan | None:
         """The next step, None if there is nothing to compute."""
@@ -147,7 +158,7 @@ class Scheduler:
         Returns the rows that sampled, but those of requests that were aborted since; their tokens are appended.
         """
         self.cost.observe(load_of(plan.rows), elapsed_s)
-        token_s, output_weight = self.cost.token_s, self.cost.output_weight
+        token_s, output_weight = self.cost.token_s, self._config.output_weight or self.cost.output_weight
         news = iter(sampled)
         done = []
         for row in plan.rows:
@@ -221,25 +232,35 @@ class Scheduler:
             self._placement.hold(entry, _IN_LINE_S - entry.program.key)
         self._line.push(entry)
 
+    def _ahead(self, entry: Entry, now_s: float) -> int:
+        """How many in line go before one, about: of its own tenant those that rank before it, and as many of each other
+        tenant, since they take turns; before batch work all online work goes."""
+        mine = self._line.rank(entry, now_s)
+        waiting = [other for other in self._entries.values() if other.state is not State.RUNNING]
+        before = [other for other in waiting if self._line.rank(other, now_s) < mine]
+        own = sum(other.tenant is entry.tenant for other in before)
+        return len(before) if mine.batch else min(len(before), own * self.tenants.active)
+
     def _decodes(self, step: Step, now_s: float) -> None:
         """A row for each sequence of which one token is left, after putting back whom the pool cannot hold."""
         invariant = self._config.batch_invariant
         decoding = [entry for entry in self._running if entry.by_tokens(invariant)]
         growing = [entry for entry in decoding if entry.sequence.computed == len(entry.sequence.pages) * PAGE_TOKENS]
         while len(growing) > self.pool.free:
-            victim = max(self._running, key=lambda entry: self._line.standing(entry, now_s))
+            victim = max(self._running, key=lambda entry: self._line.rank(entry, now_s))
             self._put_back(victim, step, now_s)
             decoding, growing = ([entry for entry in few if entry is not victim] for few in (decoding, growing))
         for entry in growing:
             self._placement.grow(entry, now_s)
         speculate = self.propose is not None and self._config.speculate and not invariant
         for entry in decoding:
-            step.decode(entry, self._drafts(entry, now_s) if speculate else ())
+            most = LONE_DRAFTS if len(decoding) == 1 else MOST_DRAFTS
+            step.decode(entry, self._drafts(entry, most, now_s) if speculate else ())
 
-    def _drafts(self, entry: Entry, now_s: float) -> tuple[int, ...]:
+    def _drafts(self, entry: Entry, most: int, now_s: float) -> tuple[int, ...]:
         """What the proposer offers, as far as all of it could be accepted and there are pages for it."""
         sequence = entry.sequence
-        most = min(MOST_DRAFTS, entry.limit - len(sequence.tokens) - 1)
+        most = min(most, entry.limit - len(sequence.tokens) - 1)
         if self.propose is None or most <= 0:
             return ()
         drafts = self.propose(sequence, most)[:most]
@@ -259,12 +280,15 @@ class Scheduler:
         def rest_s(entry: Entry) -> float:
             return entry.left * token_s - (now_s - entry.admitted_s) / 2
 
+        def due(entry: Entry) -> bool:
+            return entry.state is State.RUNNING and entry not in step.rows
+
         for entry in sorted(prompts, key=rest_s):
-            if entry.state is not State.RUNNING or entry in step.rows or entry.spare(now_s) != spare:
+            if entry.spare(now_s) != spare:
                 continue
-            if self._config.order == "programs":
-                self._admit(step, now_s, spare=spare, shorter_than_s=rest_s(entry))
-            if not step.prompt(entry):
+            if due(entry) and self._config.order == "programs":
+                self._admit(step, now_s, spare=spare, shorter_than_s=rest_s(entry))  # may put this very one back
+            if due(entry) and not step.prompt(entry):
                 return
         self._admit(step, now_s, spare=spare)
 
@@ -302,7 +326,7 @@ class Scheduler:
             entry.scheduled_s = now_s
             entry.charged = entry.sequence.cached = entry.sequence.computed
             self._cached_tokens += entry.sequence.cached
-            self._admission.waited(now_s - entry.arrived_s)
+            self._admission.waited(now_s - entry.arrived_s, now_s)
         return step.prompt(entry)
 
     def _has_row(self, entry: Entry) -> bool:
@@ -324,14 +348,14 @@ class Scheduler:
         victims = [other for other in self._running if other.admitted_s < now_s]
         if not victims:
             return False
-        standing = self._line.standing
-        victim = max(victims, key=lambda other: standing(other, now_s))
-        mine, theirs = standing(entry, now_s), standing(victim, now_s)
-        if mine[0] != theirs[0] or entry.sequence.request.batch != victim.sequence.request.batch:
+        victim = max(victims, key=lambda other: self._line.rank(other, now_s))
+        mine, theirs = self._line.rank(entry, now_s), self._line.rank(victim, now_s)
+        if mine[:2] != theirs[:2]:
             right = mine < theirs
         else:
             again_s = self.cost.recompute_s(len(victim.sequence.tokens))
-            right = mine[1] == theirs[1] and mine[2] + _CLEARLY * again_s < theirs[2]
+            alike = entry.tenant is not victim.tenant or mine.priority == theirs.priority
+            right = alike and mine.key + _CLEARLY * again_s < theirs.key
         if right:
             self._refused = None
             self._put_back(victim, step, now_s)

@@ -63,8 +63,9 @@ class Speculator:
     begins to repeat itself is noticed at no cost. Used by one thread.
     """
 
-    def __init__(self, predict: Callable[[Load], float]) -> None:
+    def __init__(self, predict: Callable[[Load], float], context_tokens: int) -> None:
         self._predict = predict
+        self._context_tokens = context_tokens
         self._agents: OrderedDict[tuple[str, str | None], _Agent] = OrderedDict()
         self._requests: dict[str, _Request] = {}
         self._drafted = self._accepted = self._declined = 0
@@ -150,7 +151,8 @@ class Speculator:
     def _request(self, sequence: Running) -> _Request:
         known = self._requests.get(sequence.request.id)
         if known is None:
-            longest = min(len(sequence.request.prompt) + sequence.request.sampling.max_tokens, _MOST_TOKENS)
+            asked = len(sequence.request.prompt) + sequence.request.sampling.max_tokens
+            longest = min(asked, self._context_tokens, _MOST_TOKENS)
             known = self._requests[sequence.request.id] = _Request(TokenHistory(1 << (longest - 1).bit_length()))
         return known
 

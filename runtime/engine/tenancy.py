@@ -63,6 +63,7 @@ class Tenants:
         self._tenants = {
             name: Tenant(name, policy.units * unit, policy.shared_prompts) for name, policy in policies.items()
         }
+        self.active = 0  # tenants that have requests
         self.sold_per_minute = sum(tenant.rate for tenant in self._tenants.values()) * _MINUTE_S
 
     def check_sold(self, capacity_per_minute: float) -> None:
@@ -91,6 +92,7 @@ class Tenants:
     def enter(self, tenant: Tenant) -> None:
         """One of its requests is in line."""
         if not tenant.requests:
+            self.active += 1
             active = [other.served for other in self._tenants.values() if other.requests]
             tenant.served = max(tenant.served, min(active, default=0.0))
         tenant.requests += 1
@@ -98,3 +100,4 @@ class Tenants:
     def leave(self, tenant: Tenant) -> None:
         """One of its requests is over."""
         tenant.requests -= 1
+        self.active -= not tenant.requests

@@ -3,6 +3,7 @@
 import codecs
 import re
 from collections.abc import Iterable, Mapping
+from itertools import takewhile
 from typing import Any
 
 from tokenizers import Tokenizer as Encoder
@@ -16,8 +17,11 @@ _BYTE_FALLBACK = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 class Tokenizer:
     """Ids of text, and bytes of ids. Control tokens come only from ``control``, never from text."""
 
-    def __init__(self, encoder: Encoder, *, stop_ids: Iterable[int], bos: str = "", eos: str = "") -> None:
-        """``encoder`` knows the control tokens as added special tokens.
+    def __init__(
+        self, encoder: Encoder, *, stop_ids: Iterable[int], bos: str = "", eos: str = "", first: Iterable[int] = ()
+    ) -> None:
+        """``encoder`` knows the control tokens as added special tokens; the ids ``first`` begin every text that the
+        model was trained on.
 
         Raises:
             ModelFileError: a decoder that is neither byte-level nor byte-fallback BPE.
@@ -28,6 +32,7 @@ class Tokenizer:
         self.stop_ids = frozenset(stop_ids)
         self.bos = bos
         self.eos = eos
+        self._first = tuple(first)
         added = encoder.get_added_tokens_decoder()
         self.control = {token.content: index for index, token in added.items() if token.special}
         self._control_ids = frozenset(self.control.values())
@@ -59,6 +64,10 @@ class Tokenizer:
         except Exception as error:  # tokenizers raises bare Exception, for an unknown token that is itself unknown
             raise ModelFileError(f"tokenizer: cannot encode ({error}); pull or copy it again") from error
         return ids
+
+    def begin(self, text: str) -> list[int]:
+        """Ids of ``text`` with which a prompt begins that no chat template has made. Raises as ``encode``."""
+        return [*self._first, *self.encode(text)]
 
     def token_bytes(self, token: int) -> bytes:
         """What ``token`` stands for in the output; nothing for control tokens and ids beyond the vocabulary."""
@@ -109,7 +118,18 @@ def from_hf(tokenizer_json: str, tokenizer_config: Mapping[str, Any], stop_ids: 
     encoder.no_truncation()
     bos, eos = (_content(tokenizer_config.get(name)) for name in ("bos_token", "eos_token"))
     end = encoder.token_to_id(eos) if eos else None
-    return Tokenizer(encoder, stop_ids={*stop_ids, *(() if end is None else (end,))}, bos=bos, eos=eos)
+    stops = {*stop_ids, *(() if end is None else (end,))}
+    return Tokenizer(encoder, stop_ids=stops, bos=bos, eos=eos, first=_before_text(encoder))
+
+
+def _before_text(encoder: Encoder) -> list[int]:
+    """The ids that the file's post-processor puts before a text; what it puts behind would end a prompt."""
+    try:
+        found = encoder.encode("a")
+    except Exception:  # tokenizers raises bare Exception; whoever has a text to encode hears of it
+        return []
+    ids = zip(found.ids, found.special_tokens_mask, strict=True)
+    return [index for index, _ in takewhile(lambda each: each[1], ids)]
 
 
 def _content(token: object) -> str:

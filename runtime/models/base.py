@@ -26,7 +26,13 @@ class ModelInstance(Protocol):
         ...
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
-        """One vector a text. Raises InvalidRequest if the instance does not embed, and as ``generate``."""
+        """One vector a text.
+
+        Raises:
+            InvalidRequest: the instance does not embed.
+            DeadlineExceeded: the deadline passed first.
+            ModelError: as ``generate``.
+        """
         ...
 
     async def capabilities(self) -> Capabilities:

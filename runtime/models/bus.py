@@ -12,6 +12,7 @@ from antiphon.runtime.clock import Clock, SystemClock
 from antiphon.runtime.delivery.payload import M, decode, encode
 from antiphon.runtime.errors import (
     BusError,
+    DeadlineExceeded,
     InvalidRequest,
     MessageError,
     MessageTooLarge,
@@ -122,7 +123,12 @@ class BusModel:
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """See ModelInstance."""
-        return await self._ask(Embeddings, request, self._pace.answer_s)
+        try:
+            return await self._ask(Embeddings, request, self._pace.answer_s)
+        except ModelUnavailable as error:
+            if self._waits.left_s(request.deadline_unix_ms) == 0:
+                raise DeadlineExceeded(f"{error.message}; the deadline has passed, allow more time") from error
+            raise
 
     async def capabilities(self) -> Capabilities:
         """See ModelInstance."""
@@ -147,6 +153,7 @@ class BusModel:
 
         Raises:
             ModelError: what the server says, or why there is none.
+            DeadlineExceeded: what the server says.
         """
         deadline = request.deadline_unix_ms if isinstance(request, GenerateRequest | EmbedRequest) else None
         left_s = self._waits.left_s(deadline)
@@ -156,7 +163,8 @@ class BusModel:
             async with self._waits.at_most(None):
                 delivery = await self._first(body, headers, limit_s)
         if ERROR in delivery.headers:
-            raise model_error(from_info(self._reason(delivery)))
+            error = from_info(self._reason(delivery))
+            raise error if isinstance(error, DeadlineExceeded) else model_error(error)
         try:
             return decode(answer, delivery.body)
         except MessageError as error:

@@ -102,6 +102,7 @@ def engine_config(name: str, setting: LocalSetting, calibration: Calibration | N
         batch_invariant=setting.batch_invariant,
         tenants={tenant: TenantPolicy(units=units) for tenant, units in setting.units.items()},
         unit_tokens_per_minute=calibration.unit_tokens_per_minute if calibration is not None else None,
+        output_weight=calibration.output_weight if calibration is not None else None,
     )
 
 

@@ -211,13 +211,18 @@ def _scores(found: Iterable[dict[str, Any]]) -> tuple[TokenScores, ...]:
         TokenScores(
             text=token["token"],
             logprob=token["logprob"],
-            bytes=tuple(token.get("bytes") or token["token"].encode()),
+            bytes=_bytes(token),
             top=tuple(
-                TokenScore(text=other["token"], logprob=other["logprob"]) for other in token.get("top_logprobs") or ()
+                TokenScore(text=other["token"], logprob=other["logprob"], bytes=_bytes(other))
+                for other in token.get("top_logprobs") or ()
             ),
         )
         for token in found
     )
+
+
+def _bytes(token: dict[str, Any]) -> tuple[int, ...]:
+    return tuple(token.get("bytes") or token["token"].encode())
 
 
 def _usage(found: dict[str, Any]) -> Usage:

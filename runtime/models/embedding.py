@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from antiphon.runtime.clock import Clock, SystemClock
-from antiphon.runtime.errors import AntiphonError, InvalidRequest, MissingExtra, ModelUnavailable
+from antiphon.runtime.errors import (
+    AntiphonError,
+    DeadlineExceeded,
+    InvalidRequest,
+    MissingExtra,
+    ModelBusy,
+    ModelUnavailable,
+)
 from antiphon.runtime.models.wait import Waits
 from antiphon.schemas.identity import new_id
 from antiphon.schemas.inference import (
@@ -59,6 +66,7 @@ class EmbeddingModel:
         self._threads = threads
         self._max_waiting = max_waiting
         self._requests: dict[threading.Event, None] = {}  # each with what cancels it
+        self._run_s = 0.1  # of a request, the latest weighing most
         self._embedder: Embedder | None = None
         self._clock = clock or SystemClock()
         self._pool = Pool(id=f"model:{name}@{new_id()[:8]}", capacity=1, active=1)
@@ -80,12 +88,15 @@ class EmbeddingModel:
         Raises:
             MissingExtra: the engine's packages are not installed.
             ModelFileError: the checkpoint cannot be loaded.
-            ModelUnavailable: too many requests wait, the deadline has passed, or the model is closed; retryable.
+            ModelBusy: too many requests wait; details have ``retry_after_s``.
+            ModelUnavailable: the model is closed, or failed; retryable.
+            DeadlineExceeded: the deadline passed before there were vectors.
         """
         self._waits.check()
         if len(self._requests) >= self._max_waiting:
-            raise ModelUnavailable(
-                f"model {self.name}: {self._max_waiting} requests wait already, the most it takes; try again later"
+            raise ModelBusy(
+                f"model {self.name}: {self._max_waiting} requests wait already, the most it takes; try again later",
+                retry_after_s=f"{self._max_waiting * self._run_s:.1f}",
             )
         cancelled, asked_s = threading.Event(), self._clock.monotonic_s()
         self._requests[cancelled] = None
@@ -94,10 +105,11 @@ class EmbeddingModel:
                 loop = asyncio.get_running_loop()
                 found, begun_s = await loop.run_in_executor(self._worker, self._run, request.texts, cancelled)
         except TimeoutError:
-            raise ModelUnavailable(f"model {self.name} did not embed before the deadline; allow more time") from None
+            raise DeadlineExceeded(f"model {self.name} did not embed before the deadline; allow more time") from None
         finally:
             cancelled.set()
             del self._requests[cancelled]
+        self._run_s += (self._clock.monotonic_s() - begun_s - self._run_s) / 8
         if found.cut:
             log.warning("embedding_texts_cut", model=self.name, cut=found.cut, texts=len(request.texts))
         return Embeddings(

@@ -142,7 +142,7 @@ class LocalModel:
         if request.prompt is None:
             prompt = engine.encode(request.conversation)
         elif isinstance(request.prompt, str):
-            prompt = tuple(engine.tokenizer.encode(request.prompt))
+            prompt = tuple(engine.tokenizer.begin(request.prompt))
         else:
             prompt = request.prompt
         return Request(
@@ -161,7 +161,9 @@ class LocalModel:
         with self._loading:
             if self._closed:
                 raise ModelUnavailable(f"model {self.name} is closed")
-            if self._engine is None or self._engine.ended:  # it broke down, which the log has
+            if self._engine is not None and self._engine.ended:  # it broke down, which the log has
+                self._engine = None  # before the next is loaded: there is room for one
+            if self._engine is None:
                 try:
                     from antiphon.runtime.engine.engine import Engine
                 except ImportError as error:
@@ -198,15 +200,11 @@ def _scores(engine: "Engine", event: TokenEvent) -> tuple[TokenScores, ...]:
     if event.logprob is None:
         return ()
 
-    def text(token: int) -> str:
-        return engine.tokenizer.token_bytes(token).decode(errors="replace")
+    def score(token: int, logprob: float) -> TokenScore:
+        raw = engine.tokenizer.token_bytes(token)
+        return TokenScore(text=raw.decode(errors="replace"), logprob=logprob, bytes=tuple(raw))
 
     found: TokenLogprob = event.logprob
-    return (
-        TokenScores(
-            text=text(found.token),
-            logprob=found.logprob,
-            bytes=tuple(engine.tokenizer.token_bytes(found.token)),
-            top=tuple(TokenScore(text=text(token), logprob=logprob) for token, logprob in found.top),
-        ),
-    )
+    own = score(found.token, found.logprob)
+    top = tuple(score(token, logprob) for token, logprob in found.top)
+    return (TokenScores(text=own.text, logprob=own.logprob, bytes=own.bytes, top=top),)

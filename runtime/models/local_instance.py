@@ -10,6 +10,7 @@ from antiphon.runtime.errors import ModelFileError
 from antiphon.runtime.models.base import ModelInstance
 from antiphon.runtime.models.calibration import engine_config, read_calibration
 from antiphon.runtime.models.checkpoint_facts import facts_of
+from antiphon.runtime.models.machine import computes_bfloat16
 from antiphon.runtime.models.memory import MemoryBook, need_of
 from antiphon.runtime.models.pull import PACKAGED, folder_of, is_pulled
 from antiphon.runtime.models.setting import LocalSetting
@@ -53,7 +54,7 @@ def examine(name: str, setting: LocalSetting, home: Path, book: MemoryBook) -> E
     """
     path = checkpoint_path(name, setting, home / "models")
     facts = facts_of(path)
-    book.claim(name, need_of(facts, setting))
+    book.claim(name, need_of(facts, setting, bfloat16=computes_bfloat16()))
     if facts.size is None:
         return Examined(path=path, config=None)
     calibration = read_calibration(home, facts.digest, setting)

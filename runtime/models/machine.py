@@ -40,6 +40,12 @@ def accelerators(root: Path = _ROOT) -> tuple[str, ...]:
     return (*(found[1].strip() for found in nvidia if found), *amd)
 
 
+def computes_bfloat16(root: Path = _ROOT) -> bool:
+    """Whether the processor has instructions for it, which is when ``auto`` takes it (engine/device.py asks torch)."""
+    found = re.search(r"^flags\s*:(.+)$", _text(root / "proc/cpuinfo"), re.M)
+    return found is not None and not {"avx512_bf16", "amx_bf16"}.isdisjoint(found[1].split())
+
+
 def machine_name(root: Path = _ROOT) -> str:
     """What a measurement of speed depends on: the accelerators, or else the processor."""
     found = re.search(r"^model name\s*:\s*(.+)$", _text(root / "proc/cpuinfo"), re.M)

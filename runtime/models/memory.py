@@ -9,7 +9,7 @@ from antiphon.runtime.models.setting import LocalSetting
 
 _MB: Final = 1 << 20
 _OVERHEAD: Final = 300 * _MB  # of a process with torch and its buffers, before any weight (measured: 250 to 290)
-_ELEMENT: Final = {"float32": 4, "auto": 2, "float16": 2, "bfloat16": 2}
+_ELEMENT: Final = {"float32": 4, "float16": 2, "bfloat16": 2}
 _QUANTISED: Final = 1.5  # bytes a weight, below which the file's are codes of 4 or 8 bits
 _CONTEXTS, _CONTEXT_TOKENS = 16, 2048  # what EngineConfig takes for cache_tokens where it is told nothing
 
@@ -60,18 +60,20 @@ class MemoryBook:
         self._claims = claims
 
 
-def need_of(facts: CheckpointFacts, setting: LocalSetting) -> Need:
-    """About what a checkpoint will take under its setting.
+def need_of(facts: CheckpointFacts, setting: LocalSetting, *, bfloat16: bool) -> Need:
+    """About what a checkpoint will take under its setting; ``bfloat16``: whether the processor computes it natively.
 
-    Weights of 4 or 8 bits are held twice, as codes for single tokens and in ``dtype`` for prompts.
+    With dtype auto, weights of 4 or 8 bits are held twice, as codes for single tokens and in full for prompts, unless
+    replies must not depend on their company.
     """
-    element = _ELEMENT[setting.dtype]
+    auto = setting.dtype == "auto"
+    element = (2 if bfloat16 else 4) if auto else _ELEMENT[setting.dtype]
     if facts.size is None:
         return Need(weights=facts.stored_bytes, cache=0)
-    quantised = facts.stored_bytes < facts.size.parameters * _QUANTISED
+    codes = auto and not setting.batch_invariant and facts.stored_bytes < facts.size.parameters * _QUANTISED
     tokens = setting.cache_tokens or _CONTEXTS * min(facts.context_tokens, _CONTEXT_TOKENS)
     return Need(
-        weights=facts.size.parameters * element + (facts.stored_bytes if quantised else 0),
+        weights=facts.size.parameters * element + (facts.stored_bytes if codes else 0),
         cache=facts.size.kv_elements * element * tokens,
     )
 

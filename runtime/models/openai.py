@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import SecretStr
 
 from antiphon.runtime.clock import Clock, SystemClock
-from antiphon.runtime.errors import InvalidRequest, ModelError, ModelUnavailable, UnknownModel
+from antiphon.runtime.errors import DeadlineExceeded, InvalidRequest, ModelError, ModelUnavailable, UnknownModel
 from antiphon.runtime.models.chat import Completion, body, vectors
 from antiphon.runtime.models.refusal import refusal
 from antiphon.runtime.models.sse import EventParser, EventTooLong
@@ -92,7 +92,7 @@ class OpenAIModel:
             yield await self._explained(last, before, request.deadline_unix_ms) if isinstance(last, Finish) else last
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
-        """See ModelInstance. A deadline that passes is ModelUnavailable."""
+        """See ModelInstance."""
         sent = {"model": self._model, "input": list(request.texts), "encoding_format": "float"}
         try:
             async with self._waits.at_most(self._waits.left_s(request.deadline_unix_ms)):
@@ -100,7 +100,7 @@ class OpenAIModel:
         except UnknownModel as error:
             raise InvalidRequest(f"{error.message}; the endpoint may not embed") from None
         except TimeoutError:
-            raise ModelUnavailable(f"{self._where} did not embed before the deadline; allow more time") from None
+            raise DeadlineExceeded(f"{self._where} did not embed before the deadline; allow more time") from None
         try:
             found_vectors, usage = vectors(found, len(request.texts))
         except _SHAPE as error:

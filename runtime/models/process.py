@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from antiphon.runtime.clock import Clock, SystemClock
 from antiphon.runtime.delivery.payload import decode, encode
-from antiphon.runtime.errors import AntiphonError, ModelUnavailable
+from antiphon.runtime.errors import AntiphonError, DeadlineExceeded, ModelUnavailable
 from antiphon.runtime.models.child import Child
 from antiphon.runtime.models.frames import Load, Method
 from antiphon.runtime.models.restarts import Intensity, Restarts
@@ -110,7 +110,7 @@ class ProcessModel:
             async with self._waits.at_most(self._waits.left_s(request.deadline_unix_ms)):
                 return decode(Embeddings, await self._answer("embed", encode(request)))
         except TimeoutError:
-            raise ModelUnavailable(f"model {self.name} did not embed before the deadline; allow more time") from None
+            raise DeadlineExceeded(f"model {self.name} did not embed before the deadline; allow more time") from None
 
     async def capabilities(self) -> Capabilities:
         """See ModelInstance. Starts the child and loads the checkpoint."""

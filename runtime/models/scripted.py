@@ -202,8 +202,9 @@ def _prompt_tokens(request: GenerateRequest) -> int:
 def _scores(token: str, alternatives: int | None) -> tuple[TokenScores, ...]:
     if alternatives is None:
         return ()
-    top = (TokenScore(text=token, logprob=0.0),) if alternatives else ()
-    return (TokenScores(text=token, logprob=0.0, bytes=tuple(token.encode()), top=top),)
+    raw = tuple(token.encode())
+    top = (TokenScore(text=token, logprob=0.0, bytes=raw),) if alternatives else ()
+    return (TokenScores(text=token, logprob=0.0, bytes=raw, top=top),)
 
 
 def _cut(text: str, stops: Sequence[str]) -> tuple[str, bool]:

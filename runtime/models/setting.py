@@ -46,6 +46,12 @@ class LocalSetting(Value):
     batch_invariant: bool = False
     units: dict[TenantName, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default_factory=dict)
 
+    @property
+    def places(self) -> int:
+        """The requests that its engine takes. Whoever passes requests on keeps no line before the engine's own, which
+        alone knows of priorities and tenants."""
+        return EngineConfig.max_waiting + EngineConfig.max_rows
+
 
 class _Priced(Value):
     """A model that somebody else runs: US dollars for a million tokens, both or neither; 0 where it costs nothing."""

@@ -27,6 +27,7 @@ from antiphon.runtime.telemetry.logs import configure_logging
 from antiphon.schemas.inference import Chunk, EmbedRequest, GenerateRequest
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_HANGS_S = 300.0  # the longest prompt chunk of 8 billion weights on one core takes half of that, and nothing is slower
 _CHUNK: TypeAdapter[Chunk] = TypeAdapter(Chunk)
 
 log = structlog.get_logger()
@@ -41,9 +42,14 @@ class Worker:
         self._calls: dict[int, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
-        """Load what the parent names, then answer; returns when the parent has gone. The process is to end then."""
-        signs = asyncio.create_task(self._signs())
-        try:
+        """Load what the parent names, then answer; returns when the parent has gone. The process is to end then.
+
+        Raises:
+            ExceptionGroup: with the ModelUnavailable that the model hangs. What computes it cannot be stopped, so the
+                process is to end then too, and its parent starts another.
+        """
+        async with asyncio.TaskGroup() as group:
+            signs = group.create_task(self._signs())
             while (frame := await self._frames.receive()) is not None:
                 match frame:
                     case Load():
@@ -52,7 +58,6 @@ class Worker:
                         self._start(frame.call, self._answer(frame))
                     case Cancel() if frame.call in self._calls:
                         self._calls[frame.call].cancel()
-        finally:
             signs.cancel()
 
     def _start(self, call: int, bodies: AsyncGenerator[Loaded | Answer, None]) -> None:
@@ -96,6 +101,10 @@ class Worker:
 
     async def _signs(self) -> None:
         while True:
+            found = await self._instance.metrics() if self._instance is not None else None
+            step_s = found.engine.step_s if found is not None and found.engine is not None else 0.0
+            if step_s > _HANGS_S:
+                raise ModelUnavailable(f"the engine has been at one step for {step_s:.0f} s: it hangs")
             self._frames.post(Alive())
             await asyncio.sleep(SIGN_S)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from os.path import commonprefix
 
 from antiphon.runtime.delivery.history import split
 from antiphon.runtime.errors import Unanswerable
@@ -15,6 +16,7 @@ from antiphon.runtime.whatif.trace import Step, Trace
 from antiphon.schemas.telemetry import SpanRecord
 
 _SHOWN = 400  # characters of a captured reply
+_LED_BY = 80  # of these are what both say before they part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +24,7 @@ class Row:
     """A step of the aligned trees. Seconds and tokens are None on a side that lacks it.
 
     ``same``: whether both gave the same result; None where one has none on record. ``said``: the two replies that
-    differ, where content was captured.
+    differ, from a little before they part, where content was captured.
     """
 
     label: str
@@ -104,8 +106,7 @@ def _row(label: str, depth: int, left: Step | None, right: Step | None) -> Row:
         if mine and other:
             same = mine == other
         if not same:
-            captured = [facts.text(step.span, attr.GENAI_OUTPUT_MESSAGES)[:_SHOWN] for step in (left, right)]
-            said = (captured[0], captured[1]) if all(captured) and captured[0] != captured[1] else None
+            said = _parting(*(facts.text(step.span, attr.GENAI_OUTPUT_MESSAGES) for step in (left, right)))
     return Row(
         label=label,
         depth=depth,
@@ -116,6 +117,15 @@ def _row(label: str, depth: int, left: Step | None, right: Step | None) -> Row:
         same=same,
         said=said,
     )
+
+
+def _parting(left: str, right: str) -> tuple[str, str] | None:
+    """Both from a little before they differ; None where they do not, or one was not captured."""
+    if not left or not right or left == right:
+        return None
+    begin = max(len(commonprefix([left, right])) - _LED_BY, 0)  # noqa: RUF071  # characters are meant, not paths
+    shown = [f"{'…' if begin else ''}{text[begin : begin + _SHOWN]}" for text in (left, right)]
+    return shown[0], shown[1]
 
 
 def _tokens(step: Step | None) -> float | None:

@@ -38,7 +38,10 @@ def project(name: str, setting: ModelSetting) -> dict[str, str]:
         path: Template((folder / source).read_text("utf-8")).substitute(name=name, requirement=requirement)
         for path, source in _FILES.items()
     }
-    return {**texts, SETTINGS: settings_file(setting)}
+    return {
+        **texts,
+        SETTINGS: f'system = "agents.py:system"  # which code `antiphon replay` runs\n{settings_file(setting)}',
+    }
 
 
 def settings_file(setting: ModelSetting) -> str:

@@ -102,7 +102,7 @@ class Archiver:
 
     async def _write(self, taken: Taken) -> None:
         try:
-            await asyncio.to_thread(self._store.put_journals, [finished for _, finished in taken])
+            await self._store.apart(lambda: self._store.put_journals(finished for _, finished in taken))
         except sqlite3.DatabaseError:
             for lease, _ in taken:
                 await lease.nak(RETRY_S)
@@ -131,8 +131,10 @@ class Archiver:
     async def _reject(self, lease: Lease, reason: str) -> None:
         message = lease.message
         log.error("journal_rejected", subject=message.subject, sequence=message.sequence, reason=reason[:500])
-        await asyncio.to_thread(
-            self._store.reject, subject=message.subject, sequence=message.sequence, reason=reason, body=message.body
+        await self._store.apart(
+            lambda: self._store.reject(
+                subject=message.subject, sequence=message.sequence, reason=reason, body=message.body
+            )
         )
         await lease.ack()
 

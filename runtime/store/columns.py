@@ -1,7 +1,7 @@
 """A run's spans as columns of numbers: what a picture of very many of them needs, and no more.
 
 One page is ``APW1``, the header's length (u32), the header (JSON, padded with blanks), and the columns, each beginning
-at a multiple of 8 bytes, little-endian, so that a browser views them in place as typed arrays. 50,000 spans are 3 MB.
+at a multiple of 8 bytes, little-endian, so that a browser views them in place as typed arrays. 50,000 spans are 3.5 MB.
 """
 
 import sqlite3
@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, Self
 
 import msgspec
 
-from antiphon.runtime.store.facts import CONSUMER, MODEL_OPERATIONS, PRODUCER, TOOL_OPERATION
+from antiphon.runtime.store.facts import CONSUMER, MODEL_OPERATIONS, PRODUCER, TOOL_OPERATIONS
 from antiphon.runtime.store.order import ORDER, run_spans
 
 MAGIC: Final = b"APW1"
@@ -23,7 +23,8 @@ WORKS: Final = ("handler", "model", "tool", "message", "other")
 
 _TYPES: Final = {"f64": "d", "f32": "f", "i32": "i", "u32": "I", "u64": "Q", "u8": "B"}
 _COLUMNS: Final = {
-    "start_ms": "f64", "duration_ms": "f64", "span": "u64", "parent_span": "u64", "queue_ms": "f32", "parent": "i32",
+    "start_ms": "f64", "duration_ms": "f64", "span": "u64", "parent_span": "u64",
+    "queue_ms": "f32", "prefill_ms": "f32", "decode_ms": "f32", "parent": "i32",
     "label": "u32", "agent": "u32", "model": "u32", "trace": "u32", "tokens": "u32", "work": "u8", "flags": "u8",
 }  # fmt: skip
 # One text for what is the same for many spans, and the arithmetic in SQL: each value that becomes an object of Python
@@ -32,11 +33,15 @@ _SPANS: Final = """span_id, coalesce(parent_id, zeroblob(8)), json_array(hex(tra
     coalesce(label, CASE WHEN kind = 4 AND agent IS NOT NULL THEN agent || coalesce('.' || handler, '') ELSE name END),
     coalesce(agent, ''), coalesce(model, ''), kind, operation),
     (start_ns - ?2) * 1e-6, max(coalesce(nullif(end_ns, 0), ?3) - start_ns, 0) * 1e-6, coalesce(queue_ns, 0) * 1e-6,
+    coalesce(prefill_ns, 0) * 1e-6, coalesce(decode_ns, 0) * 1e-6,
     min(coalesce(input_tokens, 0) + coalesce(output_tokens, 0), 4294967295),
     (status = 2) + 2 * (end_ns = 0) + 4 * EXISTS (SELECT 1 FROM links
         WHERE links.trace_id = spans.trace_id AND links.span_id = spans.span_id AND to_span IS NOT parent_id)"""
-_WORK: Final = {**dict.fromkeys(MODEL_OPERATIONS, 1), TOOL_OPERATION: 2, "run": 2, "tool": 2}
+_WORK: Final = {**dict.fromkeys(MODEL_OPERATIONS, 1), **dict.fromkeys(TOOL_OPERATIONS, 2)}
 _MS: Final = 1e-6
+# Spans come, end and are removed with their trace: each changes one of these.
+_VERSION: Final = """SELECT start_ns, last_ns, spans, unfinished,
+    (SELECT count(*) FROM run_traces WHERE run_traces.run = runs.run) FROM runs WHERE run = ?"""
 
 
 class _Found(NamedTuple):
@@ -48,6 +53,8 @@ class _Found(NamedTuple):
     start_ms: Sequence[float]
     duration_ms: Sequence[float]
     queue_ms: Sequence[float]
+    prefill_ms: Sequence[float]
+    decode_ms: Sequence[float]
     tokens: Sequence[int]
     flags: Sequence[int]
 
@@ -98,18 +105,24 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Encoded columns of ``count`` spans. ``ended``: no span of the run was running."""
+    """Encoded columns of ``count`` spans. ``version`` is another as soon as the run's pages are."""
 
     body: bytes
     count: int
-    ended: bool
+    version: tuple[int, ...]
 
 
-def page(connection: sqlite3.Connection, run: str, after: Place, limit: int) -> Page | None:
-    """Spans of a run in order of start, after ``after``; None when the store does not know the run."""
-    about = connection.execute("SELECT start_ns, last_ns, spans, unfinished FROM runs WHERE run = ?", (run,)).fetchone()
+def page(connection: sqlite3.Connection, run: str, after: Place, limit: int, kept: Page | None = None) -> Page | None:
+    """Spans of a run in order of start, after ``after``; None when the store does not know the run.
+
+    ``kept``, which is what an earlier call found, is the answer again while the run is as it was.
+    """
+    about = connection.execute(_VERSION, (run,)).fetchone()
     if about is None:
         return None
+    version = tuple(about)
+    if kept is not None and kept.version == version:
+        return kept
     cursor = connection.cursor()
     cursor.row_factory = None  # plain tuples: half the time of named rows
     rows = cursor.execute(
@@ -122,7 +135,7 @@ def page(connection: sqlite3.Connection, run: str, after: Place, limit: int) -> 
     next_page = str(_place(cursor, found)) if more else None
     columns, strings = _columns(found)
     header = {"run": run, "start_unix_ms": about["start_ns"] * _MS, "count": len(rows), "next": next_page}
-    return Page(body=_encode(header, columns, strings), count=len(rows), ended=about["unfinished"] == 0)
+    return Page(body=_encode(header, columns, strings), count=len(rows), version=version)
 
 
 def links(connection: sqlite3.Connection, run: str, most: int) -> tuple[list[tuple[bytes, bytes, bytes, bytes]], bool]:
@@ -157,6 +170,8 @@ def _columns(found: _Found) -> tuple[dict[str, "array[Any]"], list[str]]:
         "span": _numbers(found.span),
         "parent_span": _numbers(found.parent),
         "queue_ms": found.queue_ms,
+        "prefill_ms": found.prefill_ms,
+        "decode_ms": found.decode_ms,
         "parent": [index.get(parent, -1) for parent in found.parent],
         "label": label,
         "agent": agent,

@@ -37,6 +37,8 @@ ERROR = 2
 PROCESS = "process"
 MODEL_OPERATIONS = frozenset({"chat", "generate_content", "text_completion", "embeddings"})
 TOOL_OPERATION = "execute_tool"
+TOOL_OPERATIONS = frozenset({TOOL_OPERATION, "run", "tool"})
+SERVING = MODEL_OPERATIONS | TOOL_OPERATIONS | {PROCESS}
 
 
 class Facts(NamedTuple):
@@ -64,7 +66,7 @@ class Facts(NamedTuple):
     @property
     def serves(self) -> bool:
         """Whether the span is work being done, and not a caller waiting for it."""
-        return self.operation == PROCESS or self.is_model or self.is_tool
+        return self.operation in SERVING
 
     @property
     def is_model(self) -> bool:
@@ -74,7 +76,7 @@ class Facts(NamedTuple):
     @property
     def is_tool(self) -> bool:
         """Whether a tool or a ``ctx.run`` step did it."""
-        return self.operation in (TOOL_OPERATION, "run", "tool")
+        return self.operation in TOOL_OPERATIONS
 
 
 def facts_of(span: SpanRecord) -> Facts:

@@ -28,14 +28,16 @@ class Sent:
 
 def sent(
     connection: sqlite3.Connection, *, after: int | None, wanted: str, limit: int, obs: bool
-) -> tuple[Sequence[Sent], int]:
+) -> tuple[Sequence[Sent], int, bool]:
     """Messages on subjects like ``wanted`` (NATS wildcards) after a place, oldest first, and the place reached.
 
-    ``after`` None: the newest.
+    The third is whether there may be more after that place already. ``after`` None: the newest.
     """
     order, since = ("DESC", 0) if after is None else ("", after)
     scanned = f"SELECT rowid, * FROM spans WHERE rowid > ? ORDER BY rowid {order} LIMIT ?"
-    reached = connection.execute(f"SELECT max(rowid) AS place FROM ({scanned})", (since, SCANNED)).fetchone()["place"]
+    reached, looked_at = connection.execute(
+        f"SELECT max(rowid), count(*) FROM ({scanned})", (since, SCANNED)
+    ).fetchone()
     rows = connection.execute(
         f"""SELECT rowid AS place, trace_id, span_id, run, start_ns, operation, agent, status,
             json_extract(attributes, '$."messaging.destination.name"') AS subject,
@@ -46,10 +48,10 @@ def sent(
     ).fetchall()
     found = [_sent(row) for row in rows if isinstance(row["subject"], str) and matches(wanted, row["subject"])]
     if after is None:
-        return found[:limit][::-1], reached or 0
+        return found[:limit][::-1], reached or 0, False
     if len(found) > limit:
-        return found[:limit], found[limit - 1].place
-    return found, reached or since
+        return found[:limit], found[limit - 1].place, True
+    return found, reached or since, looked_at == SCANNED
 
 
 def _sent(row: sqlite3.Row) -> Sent:

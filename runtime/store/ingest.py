@@ -7,6 +7,7 @@ from antiphon.runtime.store.facts import Facts, facts_of
 from antiphon.runtime.store.recent import Recent
 from antiphon.runtime.store.rows import RUN_COLUMNS, SPAN_COLUMNS, log_row, run_from, run_row, span_row, to_json
 from antiphon.runtime.store.runs import Run, new_run
+from antiphon.runtime.telemetry.causes import causes_of
 from antiphon.schemas.telemetry import LogRecord, SpanRecord
 
 
@@ -32,7 +33,8 @@ class Ingest:
     """Lives for one transaction on ``connection``; the caller begins and commits it.
 
     A span that names no run belongs to the run of its trace; while none is known, to a run of its own named
-    by the trace id, which is merged as soon as the real one shows up.
+    by the trace id, which is merged as soon as the real one shows up. Spans that a span names as causes become its
+    links, beside those that it has.
     """
 
     def __init__(self, connection: sqlite3.Connection, recent: Recent) -> None:
@@ -68,7 +70,7 @@ class Ingest:
             [
                 (span.trace_id, span.span_id, link.trace_id, link.span_id, to_json(link.attributes))
                 for _, span in fresh.values()
-                for link in span.links
+                for link in (*span.links, *causes_of(span))
             ],
         )
         self._connection.executemany(_PUT_TRACE, self._later(last))

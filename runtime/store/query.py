@@ -1,8 +1,13 @@
 """Reading the store: from any process, while it is being written."""
 
+import copy
+import json
+import math
 import re
 import sqlite3
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, TypeVar
@@ -10,6 +15,7 @@ from typing import Self, TypeVar
 import structlog
 from pydantic import ValidationError
 
+from antiphon.runtime.store.damaged import kept
 from antiphon.runtime.store.facts import MODEL_OPERATIONS, PROCESS, TOOL_OPERATION
 from antiphon.runtime.store.gaps import NodeHealth
 from antiphon.runtime.store.journals import get_journal, journals_of
@@ -36,6 +42,13 @@ _RARE = 2_000  # runs of one agent or model that are looked up; of more, the new
 _NOT_OBS = "obs = 0"
 _LOOKED_UP = "run IN (SELECT run FROM facets WHERE kind = ? AND value = ?)"
 _MET = "EXISTS (SELECT 1 FROM facets f WHERE f.run = runs.run AND f.kind = ? AND f.value = ?)"
+_TITLE = r"title LIKE ? ESCAPE '\'"  # half the time of instr and lower
+_TITLES = 2_000  # different ones in which a word is looked for; of more, in every run's
+_EACH_TITLE = f"""WITH RECURSIVE each(title) AS (
+        SELECT min(title) FROM runs
+        UNION ALL SELECT (SELECT min(title) FROM runs WHERE title > each.title) FROM each WHERE title IS NOT NULL
+        LIMIT {_TITLES + 1})
+    SELECT title, {_TITLE} AS said FROM each WHERE title IS NOT NULL"""
 _EVIDENCE = 500  # traces of one finding that are looked for
 _TOOK_NS = "(last_ns - start_ns)"
 _TOKENS = "(input_tokens + output_tokens)"
@@ -79,9 +92,11 @@ class RunFilter:
     max_usd: float | None = None
     finding: str | None = None  # runs that are evidence of it
     durable: bool = False  # runs that began with a task, which has the run's id
+    among: Collection[str] | None = None  # only runs with these ids
+    without: Collection[str] = ()
 
     def conditions(self) -> tuple[list[str], list[object]]:
-        """As SQL over ``runs``, with its parameters; all but agent, model and finding, which are in other tables."""
+        """As SQL over ``runs``, with its parameters; all but agent, model, finding and text, which are looked up."""
         where = [] if self.obs else [_NOT_OBS]
         values: list[object] = []
         amounts = (
@@ -99,9 +114,12 @@ class RunFilter:
                 values.append(amount)
         if self.durable:
             where.append("entry_key = run")
-        if self.text is not None:
-            where.append(r"title LIKE ? ESCAPE '\'")  # half the time of instr and lower
-            values.append(f"%{_SPECIAL.sub(_ESCAPED, self.text)}%")
+        if self.among is not None:
+            where.append("run IN (SELECT value FROM json_each(?))")
+            values.append(json.dumps(list(self.among)))
+        if self.without:
+            where.append("run NOT IN (SELECT value FROM json_each(?))")
+            values.append(json.dumps(list(self.without)))
         return where, values
 
 
@@ -128,27 +146,37 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How complete the record is: per node, and how many batches nobody could read."""
+    """How complete the record is: per node, how many batches nobody could read, and damaged stores before this one."""
 
     nodes: tuple[NodeHealth, ...]
     rejected: int
+    set_aside: tuple[str, ...]  # names of their files, the newest first
 
 
 class Reader:
     """Queries over a store; every method may be called from any thread.
 
-    All raise ConfigurationError when there is no store here that this version reads.
+    All raise ConfigurationError when there is no store here that this version reads, and Unanswerable when one query
+    takes longer than ``read_s``.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._pool = ReadPool(path)
+    def __init__(self, path: Path, *, read_s: float = math.inf) -> None:
+        self._path = path
+        self._pool = ReadPool(path, read_s=read_s)
+        self._until_s = math.inf
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path, *, read_s: float = math.inf) -> Self:
         """As the constructor, and looks at the file at once. Raises ConfigurationError."""
-        reader = cls(path)
+        reader = cls(path, read_s=read_s)
         with reader._pool.connection():
             return reader
+
+    def within(self, all_s: float) -> Self:
+        """The same store for one question of many queries, which becomes Unanswerable ``all_s`` from now."""
+        hurried = copy.copy(self)
+        hurried._until_s = time.monotonic() + all_s
+        return hurried
 
     def runs(self, wanted: RunFilter, *, limit: int, after: Cursor | None = None) -> RunPage:
         """One page of runs, newest first."""
@@ -156,14 +184,25 @@ class Reader:
         if after is not None:
             where.append("(start_ns, run) < (?, ?)")
             values += [after.start_ns, after.run]
-        with self._pool.connection() as connection:
+        with self._connection() as connection:
             for kind, value in (("agent", wanted.agent), ("model", wanted.model)):
                 if value is not None:
                     rare = _is_rare(connection, kind, value)
-                    if rare and _NOT_OBS in where:
-                        where[where.index(_NOT_OBS)] = f"+{_NOT_OBS}"  # kept from the list's index
+                    if rare:
+                        _unlisted(where)
                     where.append(_LOOKED_UP if rare else _MET)
                     values += [kind, value]
+            if wanted.text is not None:
+                like = f"%{_SPECIAL.sub(_ESCAPED, wanted.text)}%"
+                titles = _titles(connection, like)
+                if titles is None:
+                    where.append(_TITLE)
+                    values.append(like)
+                else:
+                    if _are_rare(connection, titles):
+                        _unlisted(where)
+                    where.append("title IN (SELECT value FROM json_each(?))")
+                    values.append(json.dumps(titles))
             if wanted.finding is not None:
                 traces = _evidence(connection, wanted.finding)
                 marks = ", ".join("?" * len(traces))
@@ -185,9 +224,9 @@ class Reader:
         traces: tuple[bytes, ...] = ()
         if _HEX.fullmatch(prefix):
             traces = bytes.fromhex(prefix.ljust(32, "0")), bytes.fromhex(prefix.ljust(32, "f"))
-        with self._pool.connection() as connection:
+        with self._connection() as connection:
             rows = connection.execute(
-                "SELECT run FROM runs WHERE substr(run, 1, ?) = ? LIMIT ?", (len(prefix), prefix, limit)
+                "SELECT run FROM runs WHERE substr(run, 1, ?) = ? ORDER BY run LIMIT ?", (len(prefix), prefix, limit)
             ).fetchall()
             if traces and not rows:
                 rows = connection.execute(
@@ -197,7 +236,7 @@ class Reader:
 
     def run(self, run: str, *, max_spans: int = 5_000, max_logs: int = 1_000) -> RunRecord | None:
         """One run with its earliest spans and logs; None when the store does not know it."""
-        with self._pool.connection() as connection:
+        with self._connection() as connection:
             connection.execute("BEGIN")  # one state of the file for all queries
             try:
                 row = connection.execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE run = ?", (run,)).fetchone()
@@ -221,7 +260,7 @@ class Reader:
 
     def span(self, trace_id: bytes, span_id: bytes) -> SpanRecord | None:
         """One span whole."""
-        with self._pool.connection() as connection:
+        with self._connection() as connection:
             row = connection.execute(
                 f"SELECT {SPAN_COLUMNS} FROM spans WHERE trace_id = ? AND span_id = ?", (trace_id, span_id)
             ).fetchone()
@@ -234,24 +273,24 @@ class Reader:
 
     def journal(self, tenant: str, task: str) -> JournalBatch | None:
         """What a task that has ended did, whole; None when the store does not have it."""
-        with self._pool.connection() as connection:
+        with self._connection() as connection:
             return get_journal(connection, tenant, task)
 
     def journals(self, tenant: str, run: str, *, limit: int) -> list[str]:
         """The tasks of a run whose journals are kept, in the order in which they ended."""
-        with self._pool.connection() as connection:
+        with self._connection() as connection:
             return journals_of(connection, tenant, run, limit)
 
     def scores(self, run: str) -> tuple[Score, ...]:
         """What was said of the run's tasks, by time."""
-        with self._pool.connection() as connection:
+        with self._connection() as connection:
             return scores_of(connection, run)
 
     def findings(self, *, limit: int = 200) -> tuple[Finding, ...]:
-        """Open ones first, then by saving, then the newest."""
-        with self._pool.connection() as connection:
+        """Open ones first and those that are gone last, then by saving, then the newest."""
+        with self._connection() as connection:
             rows = connection.execute(
-                """SELECT body FROM findings ORDER BY state = 'open' DESC, state = 'candidate' DESC,
+                """SELECT body FROM findings ORDER BY state = 'open' DESC, state = 'candidate' DESC, state = 'gone',
                    saving_s IS NULL, saving_s DESC, last_seen_ms DESC LIMIT ?""",
                 (limit,),
             ).fetchall()
@@ -260,7 +299,7 @@ class Reader:
     def spending(self, *, since_s: float, obs: bool = False) -> list[Spending]:
         """Where time and tokens went since unix second ``since_s``, the most time first; from the roll-ups."""
         operations = (PROCESS, TOOL_OPERATION, "run", *sorted(MODEL_OPERATIONS))
-        with self._pool.connection() as connection:
+        with self._connection() as connection:
             rows = connection.execute(
                 f"""SELECT * FROM rollup_1s WHERE second >= ? AND obs <= ?
                     AND operation IN ({", ".join("?" * len(operations))})""",
@@ -273,14 +312,14 @@ class Reader:
 
     def health(self) -> Health:
         """What did not arrive, by node."""
-        with self._pool.connection() as connection:
+        with self._connection() as connection:
             nodes = connection.execute("SELECT * FROM nodes ORDER BY last_ns DESC LIMIT 200").fetchall()
             rejected = connection.execute("SELECT coalesce(max(rowid), 0) AS total FROM rejected").fetchone()["total"]
-        return Health(tuple(NodeHealth(**dict(row)) for row in nodes), rejected)
+        return Health(tuple(NodeHealth(**dict(row)) for row in nodes), rejected, kept(self._path))
 
     def ask(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """What ``query``, a function of one of this package's modules, finds on one state of the file."""
-        with self._pool.connection() as connection:
+        with self._connection() as connection:
             connection.execute("BEGIN")
             try:
                 return query(connection)
@@ -291,11 +330,31 @@ class Reader:
         """Close the idle connections."""
         self._pool.close()
 
+    def _connection(self) -> AbstractContextManager[sqlite3.Connection]:
+        return self._pool.connection(self._until_s)
+
 
 def _is_rare(connection: sqlite3.Connection, kind: str, value: str) -> bool:
     """Whether so few runs have it that all are gone through for the last of fifty, unless they are looked up."""
     few = "SELECT count(*) AS n FROM (SELECT 1 FROM facets WHERE kind = ? AND value = ? LIMIT ?)"
     return bool(connection.execute(few, (kind, value, _RARE)).fetchone()["n"] < _RARE)
+
+
+def _titles(connection: sqlite3.Connection, like: str) -> list[str] | None:
+    """Those in which a word occurs, each once; None where there are too many different ones to look at all."""
+    rows = connection.execute(_EACH_TITLE, (like,)).fetchall()
+    return None if len(rows) > _TITLES else [row["title"] for row in rows if row["said"]]
+
+
+def _are_rare(connection: sqlite3.Connection, titles: list[str]) -> bool:
+    few = "SELECT count(*) AS n FROM (SELECT 1 FROM runs WHERE title IN (SELECT value FROM json_each(?)) LIMIT ?)"
+    return bool(connection.execute(few, (json.dumps(titles), _RARE)).fetchone()["n"] < _RARE)
+
+
+def _unlisted(where: list[str]) -> None:
+    """Keep the query from the list's index: it would go through all runs for few."""
+    if _NOT_OBS in where:
+        where[where.index(_NOT_OBS)] = f"+{_NOT_OBS}"
 
 
 def _evidence(connection: sqlite3.Connection, finding: str) -> list[bytes]:

@@ -14,7 +14,8 @@ from antiphon.schemas.telemetry import LogRecord, SpanEvent, SpanLink, SpanRecor
 
 SPAN_COLUMNS = (
     "trace_id, span_id, parent_id, run, node, agent, handler, operation, name, kind, start_ns, end_ns, status, "
-    "status_message, model, input_tokens, output_tokens, cached_tokens, attributes, events, label, queue_ns"
+    "status_message, model, input_tokens, output_tokens, cached_tokens, attributes, events, label, queue_ns, "
+    "prefill_ns, decode_ns"
 )
 RUN_COLUMNS = (
     "run, start_ns, last_ns, obs, spans, unfinished, errors, model_calls, input_tokens, output_tokens, "
@@ -102,6 +103,8 @@ def span_row(node: str, span: SpanRecord, facts: Facts) -> tuple[object, ...]:
         to_json(span.events) if span.events else None,
         label_of(span, facts) if span.kind == PRODUCER else None,
         facts.queue_ns or None,
+        facts.prefill_ns or None,
+        facts.decode_ns or None,
     )
 
 

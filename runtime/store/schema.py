@@ -94,7 +94,13 @@ _CONSOLE = (
 # so that the few runs of a rare agent are found without going through all runs
 _RARE = ("CREATE INDEX facets_value ON facets (kind, value, run)",)
 
-STEPS: tuple[tuple[str, ...], ...] = (_FIRST, _JOURNALS, _SCORES, _CONSOLE, _RARE)
+# so that pictures and sums of long runs tell a model's reading from its writing
+_PACE = ("ALTER TABLE spans ADD COLUMN prefill_ns INTEGER", "ALTER TABLE spans ADD COLUMN decode_ns INTEGER")
+
+# so that a word is looked for in the few different titles, and not in every run's
+_TITLES = ("CREATE INDEX runs_title ON runs (title)",)
+
+STEPS: tuple[tuple[str, ...], ...] = (_FIRST, _JOURNALS, _SCORES, _CONSOLE, _RARE, _PACE, _TITLES)
 
 
 def migrate(connection: sqlite3.Connection, path: Path, steps: Sequence[Sequence[str]] = STEPS) -> int:

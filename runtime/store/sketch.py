@@ -32,11 +32,14 @@ class Sketch:
             self.counts[index] = self.counts.get(index, 0) + count
 
     def quantile(self, share: float) -> float:
-        """The value below which ``share`` (0 to 1) of all lie; 0 when nothing was counted."""
-        left = share * (sum(self.counts.values()) - 1)
+        """The smallest value that ``share`` (0 to 1) of all do not exceed; 0 when nothing was counted.
+
+        By nearest rank: of two values the 95th percentile is the larger one.
+        """
+        left = max(math.ceil(share * sum(self.counts.values())), 1)
         for index in sorted(self.counts):
             left -= self.counts[index]
-            if left < 0:
+            if left <= 0:
                 return 2 * math.exp(index * _GAMMA_LOG) / (1 + math.exp(_GAMMA_LOG))
         return 0.0
 

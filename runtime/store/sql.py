@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -68,9 +69,9 @@ def ask(path: Path, query: str, *, limit: int = 1_000, time_s: float = SECONDS) 
     try:
         for limited, most in _LIMITS.items():
             connection.setlimit(limited, most)
-        connection.set_authorizer(_may)
         connection.set_progress_handler(lambda: time.monotonic() - began_s > time_s, _STEPS)
         try:
+            connection.set_authorizer(_authorizer(_hidden(connection)))
             cursor = connection.execute(query)
             if cursor.description is None:
                 raise Unanswerable("this query has no columns: expected one SELECT")
@@ -107,14 +108,26 @@ def _fetch(cursor: sqlite3.Cursor, limit: int) -> tuple[tuple[tuple[Any, ...], .
     return tuple(rows), False
 
 
-# A name without a database is one that the query itself gives, in a WITH or a FROM.
-def _may(action: int, first: str | None, second: str | None, database: str | None, trigger: str | None) -> int:
-    allowed = (
-        action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_RECURSIVE)
-        or (action == sqlite3.SQLITE_READ and (database is None or (first or "").lower() in TABLES))
-        or (action == sqlite3.SQLITE_FUNCTION and (second or "").lower() in FUNCTIONS)
-    )
-    return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
+def _hidden(connection: sqlite3.Connection) -> frozenset[str]:
+    """Every table of the file, and of SQLite itself, that is not among TABLES: a new one too."""
+    tables = connection.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')").fetchall()
+    modules = connection.execute("PRAGMA module_list").fetchall()
+    return frozenset(name.lower() for (name,) in (*tables, *modules)) - TABLES
+
+
+def _authorizer(hidden: frozenset[str]) -> Callable[..., int]:
+    # SQLite names no database for what the query itself defines, in a WITH or a FROM, nor for a table of which no
+    # column is read: what is only counted.
+    def may(action: int, first: str | None, second: str | None, database: str | None, trigger: str | None) -> int:
+        table = (first or "").lower()
+        allowed = (
+            action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_RECURSIVE)
+            or (action == sqlite3.SQLITE_READ and (table in TABLES or (database is None and table not in hidden)))
+            or (action == sqlite3.SQLITE_FUNCTION and (second or "").lower() in FUNCTIONS)
+        )
+        return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
+
+    return may
 
 
 def _said(error: Exception, late: bool, time_s: float) -> str:

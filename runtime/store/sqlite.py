@@ -1,18 +1,21 @@
 """The store's one writer: a SQLite file in WAL mode, so that readers in any process never wait for it."""
 
+import asyncio
 import sqlite3
 import threading
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import structlog
 
 from antiphon.runtime.clock import Clock
 from antiphon.runtime.errors import ConfigurationError
 from antiphon.runtime.store.audit import Outcome, begin, end
+from antiphon.runtime.store.damaged import set_aside
 from antiphon.runtime.store.gaps import NodeHealth
 from antiphon.runtime.store.ingest import Ingest
 from antiphon.runtime.store.journals import Finished, put_journals
@@ -36,6 +39,8 @@ ROWS_PER_TRANSACTION = 4_000  # about 0.1 s
 REJECTED_KEPT = 100  # bodies of batches nobody could read
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
@@ -56,7 +61,7 @@ class Written:
 
 
 class Store:
-    """Holds the writer's lock while open. Calls may come from any thread, one at a time."""
+    """Holds the writer's lock while open. Calls may come from any thread, one at a time; a loop's by ``apart``."""
 
     def __init__(self, path: Path, clock: Clock, retention: Retention) -> None:
         """Open or create the file.
@@ -66,10 +71,10 @@ class Store:
                 folder cannot be used.
         """
         self.path = path
-        self.set_aside: Path | None = None  # where a damaged file went
         self._clock = clock
         self._retention = retention
         self._guard = threading.Lock()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         self.totals = Totals()
         self._rollups = Rollups()
         self._recent = Recent()
@@ -92,6 +97,10 @@ class Store:
     def open(cls, path: Path, *, clock: Clock, retention: Retention | None = None) -> Self:
         """As the constructor, with the default retention: 7 days, 2 GiB."""
         return cls(path, clock, retention if retention is not None else Retention())
+
+    async def apart(self, work: Callable[[], T]) -> T:
+        """What ``work`` returns, done in the store's own thread: it never waits for threads that read."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def write(self, received: Sequence[Received]) -> Written:
         """Store batches, in transactions of at most 4,000 rows. Writing the same again changes nothing.
@@ -223,6 +232,7 @@ class Store:
             self._closed = True
             self._connection.close()
             self._lock.release()
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     @contextmanager
     def _transaction(self) -> Generator[sqlite3.Connection, None, None]:
@@ -297,13 +307,7 @@ class Store:
         return connection
 
     def _move_aside(self, error: sqlite3.DatabaseError) -> None:
-        kept = self.path.with_name(f"{self.path.name}.corrupt-{self._clock.unix_ns() // 1_000_000}")
-        self.path.replace(kept)
-        for suffix in ("-wal", "-shm"):
-            beside = self.path.with_name(self.path.name + suffix)
-            if beside.exists():
-                beside.replace(kept.with_name(kept.name + suffix))
-        self.set_aside = kept
+        kept = set_aside(self.path, self._clock.unix_ns() // 1_000_000)
         log.error("store_corrupt_set_aside", path=str(self.path), kept=str(kept), error=str(error))
 
 

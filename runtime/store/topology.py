@@ -1,6 +1,7 @@
 """Who spoke to whom: agents, models and tools as they were recorded calling one another, never guessed."""
 
 import sqlite3
+from collections import Counter
 from dataclasses import dataclass, field
 
 from antiphon.runtime.store.facts import CONSUMER, ERROR, MODEL_OPERATIONS, PRODUCER, TOOL_OPERATION
@@ -11,19 +12,26 @@ OUTSIDE = "client:outside"  # whoever asked and is no agent
 _TOOL = "execute_tool "
 _COLUMNS = """s.parent_id, s.kind, s.operation, s.agent, s.model, s.name, s.start_ns, s.end_ns, s.status, s.queue_ns,
     CASE s.kind WHEN 4 THEN json_extract(s.attributes, '$."antiphon.queue.depth"') END AS depth,
+    CASE s.kind WHEN 4 THEN coalesce(
+        CASE p.kind WHEN 3 THEN json_extract(p.attributes, '$."messaging.destination.name"') END,
+        json_extract(s.attributes, '$."messaging.destination.name"')) END AS subject,
     p.kind AS above, p.agent AS sender, p.operation AS asked"""
 _SERVICE = f"s.end_ns > 0 AND (s.kind = {CONSUMER} OR s.operation IN {quoted({*MODEL_OPERATIONS, TOOL_OPERATION})})"
 
 
 @dataclass(slots=True)
 class Traffic:
-    """Work of one place or along one edge; times in nanoseconds. ``depth``: waiting when the newest was taken."""
+    """Work of one place or along one edge; times in nanoseconds. ``depth``: waiting when the newest was taken.
+
+    ``subjects``: how often each subject was sent to, or, of what nobody here sent, came in on.
+    """
 
     count: int = 0
     errors: int = 0
     took: Sketch = field(default_factory=Sketch)
     waited: Sketch = field(default_factory=Sketch)
     depth: int | None = None
+    subjects: Counter[str] = field(default_factory=Counter)
 
     def add(self, row: sqlite3.Row, *, took_ns: int) -> None:
         """Take in a span that ended; the newest first."""
@@ -33,6 +41,8 @@ class Traffic:
         self.waited.add(row["queue_ns"] or 0)
         if self.depth is None and isinstance(row["depth"], int):
             self.depth = row["depth"]
+        if isinstance(row["subject"], str):
+            self.subjects[row["subject"]] += 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,9 @@
-"""From the bus into the store: batches and findings, written in a thread, acked once they are on disk."""
+"""From the bus into the store: batches and findings, written in its thread, acked once they are on disk."""
 
 import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Protocol, TypeVar
 
 import structlog
@@ -192,11 +193,11 @@ class StoreWriter:
     async def _in_thread(self, work: Callable[[], T]) -> T:
         """Run ``work``; once more, on an empty file, if it finds this one damaged."""
         try:
-            return await asyncio.to_thread(work)
+            return await self._store.apart(work)
         except sqlite3.DatabaseError as error:
-            if not await asyncio.to_thread(self._store.start_anew, error):
+            if not await self._store.apart(partial(self._store.start_anew, error)):
                 raise
-            return await asyncio.to_thread(work)
+            return await self._store.apart(work)
 
 
 def _rows(taken: Taken) -> int:

@@ -34,10 +34,7 @@ Hash = Callable[[bytes], str]
 BLOCK_CHARACTERS: Final = 1024  # of a prompt, as for models elsewhere that our own nodes call
 TOOLS: Final = 256  # that a model was offered, and messages of a prompt are bounded alike
 
-_MARKS: Final = (
-    "openinference.span.kind", attr.GENAI_OPERATION, "traceloop.span.kind", "llm.request.type", "gen_ai.system",
-    attr.GENAI_PROVIDER,
-)  # fmt: skip
+_VOCABULARIES: Final = ("gen_ai.", "openinference.", "traceloop.", "llm.", "input.value", "output.value")
 _UNREADABLE: Final = (RecursionError, ArithmeticError, TypeError, ValueError)
 _PROCESS, _MODEL, _TOOL = "process", "model", "tool"
 _KINDS: Final = {  # vocabulary word, lower case -> (operation, our gen_ai.operation.name)
@@ -58,35 +55,38 @@ _CONTENT: Final = (
     "gen_ai.input.messages", "gen_ai.output.messages", "gen_ai.system_instructions", "gen_ai.prompt",
     "gen_ai.completion", "gen_ai.tool.call.arguments", "gen_ai.tool.call.result", "gen_ai.tool.definitions",
     "gen_ai.retrieval", "llm.input_messages", "llm.output_messages", "llm.prompts", "llm.choices", "llm.tools",
-    "llm.invocation_parameters", "llm.request.functions", "llm.prompt_template", "input.value", "output.value",
-    "traceloop.entity.input", "traceloop.entity.output", "retrieval.documents", "input.documents", "output.documents",
-    "embedding.embeddings", "tool.parameters", "tool_arguments", "tool_response", "all_messages_events",
-    "pydantic_ai.all_messages", "final_result", "model_request_parameters", "logfire.json_schema", "events", "metadata",
+    "llm.invocation_parameters", "llm.request.functions", "llm.function_call", "llm.prompt_template", "input.value",
+    "output.value", "traceloop.entity.input", "traceloop.entity.output", "traceloop.prompt.template",
+    "retrieval.documents", "input.documents", "output.documents", "reranker.query", "reranker.input_documents",
+    "reranker.output_documents", "embedding.embeddings", "tool.parameters", "tool_arguments", "tool_response",
+    "all_messages_events", "pydantic_ai.all_messages", "final_result", "model_request_parameters",
+    "logfire.json_schema", "events", "metadata",
 )  # fmt: skip
 
 
 def mapped(span: SpanRecord, content_hash: Hash) -> SpanRecord:
     """The span in our terms; the same object where it is ours, or not about models, tools and agents.
 
-    So it is for values that nobody can hash, such as JSON of a thousand levels.
+    One that has no counterpart here, or values that nobody can hash, such as JSON of a thousand levels, only loses its
+    contents.
     """
     known = span.attributes
     if attr.OPERATION in known or attr.HANDLER in known:  # not the node, which the store writes on every span
         return span
-    if not any(key in known for key in _MARKS):
+    if not any(key.startswith(_VOCABULARIES) for key in known):
         return span
     try:
         return _mapped(span, content_hash)
     except _UNREADABLE:
-        return span
+        return _emptied(span)
 
 
 def _mapped(span: SpanRecord, content_hash: Hash) -> SpanRecord:
     given = span.attributes
     word, operation, verb = _kind(span)
     if not operation:
-        wraps = word in _STEPS
-        return replace(span, attributes={**_kept(given), WRAPS: True}, events=_errors(span)) if wraps else span
+        empty = _emptied(span)
+        return replace(empty, attributes={**empty.attributes, WRAPS: True}) if word in _STEPS else empty
     found = _kept(given) | _names(span, operation)
     if operation == _MODEL:
         found |= _model(span, verb, content_hash)
@@ -104,6 +104,10 @@ def _mapped(span: SpanRecord, content_hash: Hash) -> SpanRecord:
         attributes=found,
         events=_errors(span),
     )
+
+
+def _emptied(span: SpanRecord) -> SpanRecord:
+    return replace(span, attributes=_kept(span.attributes), events=_errors(span))
 
 
 def _kept(given: Mapping[str, Any]) -> dict[str, Any]:

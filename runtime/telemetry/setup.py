@@ -11,6 +11,7 @@ from antiphon.runtime.clock import Clock
 from antiphon.runtime.telemetry.codec import SpanRow
 from antiphon.runtime.telemetry.export import otlp_sink
 from antiphon.runtime.telemetry.feed import Feed, Publish, Sink
+from antiphon.runtime.telemetry.foreign_spans import ForeignRecorder, ForeignSpans
 from antiphon.runtime.telemetry.tracer import DisabledTracer, LightSpan, LightTracer, LightTracerProvider, id_source
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def start_telemetry(
     node: str,
     publish: Publish,
     *,
+    foreign: ForeignSpans,
     clock: Clock,
     environ: Mapping[str, str] | None = None,
     sample: float = 1.0,
@@ -54,8 +56,9 @@ def start_telemetry(
 ) -> Telemetry:
     """Start tracing: batches go to ``publish`` and ``sinks``, and by OTLP where ``environ`` names an endpoint.
 
-    Needs a running event loop. ``shards`` as Feed takes it. ``sample`` is the probability that a new trace is recorded.
-    ``environ`` is the process's own unless given, as OpenTelemetry's standard has it.
+    Needs a running event loop. ``foreign`` says how spans of libraries are kept; ``shards`` as Feed has it. ``sample``
+    is the probability that a new trace is recorded. ``environ`` is the process's own unless given, as OpenTelemetry's
+    standard has it.
 
     Raises:
         ConfigurationError: an OTEL_ variable that cannot be used.
@@ -66,7 +69,7 @@ def start_telemetry(
     feed.start()
     return Telemetry(
         tracer=LightTracer(feed, random, sample=sample),
-        provider=LightTracerProvider(feed, random, sample=sample),
+        provider=LightTracerProvider(ForeignRecorder(feed, foreign), random, sample=sample),
         feed=feed,
         otlp=otlp,
     )

@@ -14,8 +14,9 @@ CONSUMER: Final = 4
 ERROR: Final = 2
 
 PROCESS: Final = "process"
-WAITED: Final = frozenset({"ask", "call"})  # the caller goes on when the reply is there
-PEERS: Final = frozenset({"ask", "call", "submit"})
+CALL: Final = "call"  # durable: its child handlers are attempts of one task
+WAITED: Final = frozenset({"ask", CALL})  # the caller goes on when the reply is there
+PEERS: Final = frozenset({"ask", CALL, "submit"})
 MODEL: Final = "model"
 TOOL: Final = "tool"
 

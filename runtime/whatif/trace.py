@@ -53,12 +53,19 @@ class Trace:
     def finish(self) -> int:
         """The step whose end is the run's end for whoever asked.
 
-        A root that waits for its reply (or is a handler) itself; below a submit or an event, the first handler.
+        A root that waits for its reply (or is a handler) itself; below an event the first handler, and below a submit
+        the attempt that ended the task, or else its last.
         """
         root = self.steps[0]
         if root.span.kind != facts.PRODUCER or root.operation in facts.WAITED:
             return 0
-        return next((i for i in root.children if self.steps[i].operation == facts.PROCESS), 0)
+        handlers = [self.steps[i] for i in root.children if self.steps[i].operation == facts.PROCESS]
+        task = facts.text(handlers[0].span, attr.TASK) if handlers else ""
+        if not task:
+            return handlers[0].index if handlers else 0
+        attempts = [step for step in handlers if facts.text(step.span, attr.TASK) == task]
+        ended = [step for step in attempts if facts.text(step.span, attr.RESULT_STATE)]
+        return (ended or attempts)[-1].index
 
     @cached_property
     def latency_ns(self) -> int:

@@ -1,8 +1,9 @@
 """The seam of a detector, and what it is shown."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar, Protocol
+from weakref import WeakSet
 
 from antiphon.agents.logging_agent.cohorts import Cohort
 from antiphon.runtime.whatif.program import FIDELITY, Run, compile_run
@@ -12,25 +13,34 @@ from antiphon.schemas.finding import Finding
 from antiphon.schemas.telemetry import SpanRecord
 
 
-class Saved(tuple[float, float]):
-    """Seconds that an edit saves a run, the smaller bound first, and the edited programs (cautious, hopeful).
+class Edit:
+    """A run's edited programs (cautious, hopeful); None when the run has left the window, since they are large."""
 
-    With them the edits of many runs can be replayed together: what one run no longer occupies, others need not wait
+    __slots__ = ("__weakref__", "programs")
+
+    def __init__(self, programs: tuple[Program, Program]) -> None:
+        self.programs: tuple[Program, Program] | None = programs
+
+
+class Saved(tuple[float, float]):
+    """Seconds that an edit saves a run, the smaller bound first, and the edit.
+
+    With it the edits of many runs can be replayed together: what one run no longer occupies, others need not wait
     for. ``trace`` is the id of the run's trace: a run may have several.
     """
 
-    edited: tuple[Program, Program]
+    edit: Edit
     trace: str
     is_doubted: bool = False
 
-    def __new__(cls, low: float, high: float, edited: tuple[Program, Program], trace: str) -> "Saved":
+    def __new__(cls, low: float, high: float, edit: Edit, trace: str) -> "Saved":
         made = super().__new__(cls, (low, high))
-        made.edited, made.trace = edited, trace
+        made.edit, made.trace = edit, trace
         return made
 
     def doubted(self) -> "Saved":
         """The same where the edit may not be possible at all: the lower bound is no saving."""
-        doubted = Saved(min(0.0, self[0]), self[1], self.edited, self.trace)
+        doubted = Saved(min(0.0, self[0]), self[1], self.edit, self.trace)
         doubted.is_doubted = True
         return doubted
 
@@ -41,6 +51,7 @@ class Observed:
 
     trace: Trace
     cohort: Cohort
+    _edits: WeakSet[Edit] = field(default_factory=WeakSet, init=False, repr=False, compare=False)
 
     @cached_property
     def run(self) -> Run | None:
@@ -60,7 +71,14 @@ class Observed:
             if becomes is None or abs(before - recorded) > FIDELITY * recorded:
                 return None
             saved.append((before - self.run.latency_ns(becomes)) / 1e9)
-        return Saved(min(saved), max(saved), (cautious, hopeful), self.trace.id)
+        edit = Edit((cautious, hopeful))
+        self._edits.add(edit)
+        return Saved(min(saved), max(saved), edit, self.trace.id)
+
+    def leave(self) -> None:
+        """The run is in no window any more: what was edited of it is of no further use, whoever holds it."""
+        for edit in self._edits:
+            edit.programs = None
 
 
 class Detector(Protocol):

@@ -42,7 +42,7 @@ PATTERN = "p10"
 REQUIRED_TRACES = 20
 REVIVED_TRACES = 1_000  # without a call, after which a tool that was called once counts as dead
 MIN_OFFERED = 0.95
-MAX_UNSEEN = 0.10  # of the executions: spans are lost now and then
+MAX_UNSEEN = 0.10  # of the traces: spans are lost now and then
 CACHED_PRICE = 0.1  # of a cached token, as hosted models charge it
 TOKENS_PER_BYTE = 0.25  # where a prompt's own ratio is unknown
 
@@ -62,7 +62,7 @@ class _Carried:
         self.revived: Recent[str, bool] = Recent(_TOOLS)
 
     def note(self, prompts: Sequence[set[str]], used: set[str], unseen: bool) -> None:
-        """One execution. ``unseen``: it used more than is on record."""
+        """One trace, with all executions of the handler in it. ``unseen``: they used more than is on record."""
         self.prompts += len(prompts)
         self.traces += 1
         self.unseen += unseen
@@ -104,48 +104,66 @@ class DeadContext:
         trace = observed.trace
         for step in trace.steps:
             self._laws.note(step)
+        executions: dict[str, list[tuple[Step, list[Step]]]] = {}
         for handler in trace.steps:
             if handler.operation != facts.PROCESS or handler.excluded:
                 continue
             calls = [trace.steps[i] for i in handler.children if trace.steps[i].operation == facts.MODEL]
-            calls = [call for call in calls if not call.excluded]
-            self._tools(observed, handler, calls)
-            self._results(observed, handler, calls)
+            executions.setdefault(handler.label, []).append((handler, [call for call in calls if not call.excluded]))
+        for label, made in executions.items():
+            self._tools(observed, label, made)
+            self._results(observed, label, made)
 
     def findings(self, now_ns: int) -> list[Finding]:
         """Dead parts of prompts that matter."""
         found = (self._finding(case) for case in self._cases.changed())
         return [finding for finding in found if finding is not None]
 
-    def _tools(self, observed: Observed, handler: Step, calls: Sequence[Step]) -> None:
-        """Tools offered and not called."""
-        offers = [(call, found) for call in calls if (found := sizes(call.span, attr.PROMPT_TOOLS))]
-        if not offers:
-            return
-        siblings = [observed.trace.steps[i] for i in handler.children]
-        asked = sum("tool_calls" in (facts.texts(call.span, attr.GENAI_FINISH_REASONS) or ()) for call in calls)
-        called = sum(step.operation == facts.TOOL for step in siblings)
-        known = self._handlers.make(("tools", handler.label), _Carried)
-        known.note([set(found) for _, found in offers], {n for s in siblings for n in _names(s)}, asked > called)
-        self._judge(observed, handler.label, "", offers, known)
+    def _tools(self, observed: Observed, label: str, executions: Sequence[tuple[Step, Sequence[Step]]]) -> None:
+        """Tools that a handler offered and did not call."""
+        offers: list[tuple[Step, dict[str, int]]] = []
+        used: set[str] = set()
+        asked = called = 0
+        for handler, calls in executions:
+            offered = [(call, found) for call in calls if (found := sizes(call.span, attr.PROMPT_TOOLS))]
+            if not offered:
+                continue
+            offers += offered
+            siblings = [observed.trace.steps[i] for i in handler.children]
+            used |= {name for step in siblings for name in _names(step)}
+            asked += sum("tool_calls" in (facts.texts(call.span, attr.GENAI_FINISH_REASONS) or ()) for call in calls)
+            called += sum(step.operation == facts.TOOL for step in siblings)
+        if offers:
+            known = self._handlers.make(("tools", label), _Carried)
+            known.note([set(found) for _, found in offers], used, asked > called)
+            self._judge(observed, label, "", offers, known)
 
-    def _results(self, observed: Observed, handler: Step, calls: Sequence[Step]) -> None:
+    def _results(self, observed: Observed, handled: str, executions: Sequence[tuple[Step, Sequence[Step]]]) -> None:
         """Results in prompts that are nowhere in the handler's own, where it says what that is made of."""
-        causes = facts.texts(handler.span, attr.RESULT_CAUSES)
-        if causes is None or facts.whole(handler.span, attr.EMIT_COUNT):
+        carried: list[set[str]] = []
+        used: set[str] = set()
+        reads: list[tuple[Step, dict[str, int]]] = []
+        for handler, calls in executions:
+            causes = facts.texts(handler.span, attr.RESULT_CAUSES)
+            if causes is None or facts.whole(handler.span, attr.EMIT_COUNT):
+                continue
+            siblings = [observed.trace.steps[i] for i in handler.children]
+            cited = {*causes, *(i for step in siblings if step.operation != facts.MODEL for i in causes_of(step) or ())}
+            read = [(call, dict(_read(observed.trace, call))) for call in calls]
+            labels = {label for _, found in read for label in found}
+            quoted = {step.label for step in siblings if step.id in cited}
+            if labels.isdisjoint(quoted):
+                continue  # this model says everything in its own words
+            carried.append(labels)
+            used |= quoted
+            reads += read
+        if not carried:
             return
-        siblings = [observed.trace.steps[i] for i in handler.children]
-        cited = {*causes, *(i for step in siblings if step.operation != facts.MODEL for i in causes_of(step) or ())}
-        reads = [(call, dict(_read(observed.trace, call))) for call in calls]
-        labels = {label for _, read in reads for label in read}
-        used = {step.label for step in siblings if step.id in cited}
-        if labels.isdisjoint(used):
-            return  # this model says everything in its own words
-        known = self._handlers.make(("results", handler.label), _Carried)
-        known.note([labels], used, False)
-        for label in sorted(labels):
-            parts = [(call, {label: read[label]}) for call, read in reads if label in read]
-            self._judge(observed, f"{label} in {handler.label}", label, parts, known)
+        known = self._handlers.make(("results", handled), _Carried)
+        known.note(carried, used, False)
+        for label in sorted(set().union(*carried)):
+            parts = [(call, {label: found[label]}) for call, found in reads if label in found]
+            self._judge(observed, f"{label} in {handled}", label, parts, known)
 
     def _judge(
         self,

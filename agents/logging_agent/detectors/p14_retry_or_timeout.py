@@ -1,12 +1,12 @@
 """P14, retry or timeout misfit: callers give up before the answer is there, or ask again at two layers at once.
 
 What it is. A caller waits less than the callee needs in one of a hundred cases, gives up, and asks again; the callee
-finishes the first request for nobody. Or a call is tried again by a caller whose callee has already tried in vain, so
-that the attempts of two layers multiply while something is overloaded.
+finishes the first request for nobody. Or a call is tried again by a caller, or by the runtime because it is durable,
+though its callee has already tried in vain, so that the attempts of two layers multiply while something is overloaded.
 
 Evidence. `antiphon.timeout_s` on the call; the callee's span, which ends well, but after the call; further calls of
-equal `antiphon.input.sha256`, or `antiphon.retry` events; how long the callee takes, waiting included, over all its
-requests. Grade B.
+equal `antiphon.input.sha256`, `antiphon.retry` events, or the attempts of a durable call's task; how long the callee
+takes, waiting included, over all its requests. Grade B.
 
 Guards. The call failed when its time was up, not before, and was made again. Work of a callee on another node must
 have ended 100 ms after its caller gave up, because two clocks may be that far apart. A callee that failed, or was
@@ -14,7 +14,9 @@ stopped with its caller, is no orphan: then the timeout is a deadline and works.
 99th percentile over 20 requests or more, and the proposed one suffices for the request. Retries of one layer are left
 alone; those of an outer one count only where they hardly ever help, after the inner ones have failed.
 
-Remedy. A `timeout` policy at the callee's 99.5th percentile, or a `retry` policy with one attempt at the outer layer.
+Remedy. A `timeout` policy at the callee's 99.5th percentile. Of two layers that try again, one attempt at the outer
+one: a `retry` policy where its attempts are those of a durable call that a task made, else advice, because no policy
+stops what code or another policy tries again.
 
 What stays unseen. Work that outlives its caller without a span of its own, such as a thread or a remote tool. Calls
 that never end: with a longer timeout they are waited for longer. Answers too late for an attempt that a policy repeated
@@ -70,7 +72,7 @@ class _Layer:
 class _Misfit:
     """What to do about a case, and why."""
 
-    proposal: Proposal
+    proposal: Proposal | None
     text: str
     assumption: str
 
@@ -116,7 +118,13 @@ class RetryOrTimeout:
     def _troubled(self, steps: Sequence[Step]) -> list[Step]:
         """The handlers some of whose calls failed or were retried; requests of the others are counted here."""
         calls = [step for step in steps if step.operation in CALLS and step.parent is not None]
-        found = {step.parent for step in calls if step.span.status == facts.ERROR or step.span.events}
+        found = {
+            step.parent
+            for step in calls
+            if step.span.status == facts.ERROR
+            or step.span.events
+            or (step.operation == facts.CALL and len(step.children) > 1)
+        }
         for call in calls if len(self._layers) else ():
             layer = self._layers.get(call.label) if call.parent not in found else None
             if layer is not None:
@@ -145,7 +153,7 @@ class RetryOrTimeout:
     def _note(self, observed: Observed, label: str, wasted: list[tuple[Orphan | None, Request]]) -> None:
         run, trace = observed.run, observed.trace
         late = [one for one, _ in wasted if one is not None]
-        misfit = self._timeout(label, late) if late else self._retry(label)
+        misfit = self._timeout(label, late) if late else self._retry(label, [request for _, request in wasted])
         if run is None or misfit is None:
             return
         repeats = [step for one, request in wasted for step in (one.repeats if one else request.repeats(trace))]
@@ -180,13 +188,15 @@ class RetryOrTimeout:
             f"Calls that never end are waited for {proposed_s:.3g} s.",
         )
 
-    def _retry(self, label: str) -> _Misfit | None:
+    def _retry(self, label: str, wasted: list[Request]) -> _Misfit | None:
         """One layer less; None where the outer retries mended what the inner ones could not."""
         layer = self._layers.get(label)
         if layer is None or layer.mended > MAX_HELP * layer.exhausted:
             return None
         return _Misfit(
-            Proposal(action=Retry(attempts=1), target=label),
+            Proposal(action=Retry(attempts=1), target=label)
+            if all(request.may_be_fewer for request in wasted)
+            else None,
             f"{label} is tried again though its callee has tried before ({layer.attempts / layer.requests:.2g} "
             f"attempts a request here, {layer.mended} of {layer.exhausted} mended): try again at one layer only.",
             "A request that fails at the inner layer would fail again.",

@@ -113,18 +113,22 @@ class UnusedResults:
         own = [p for p in joint.placed if p.observed.cohort.key == cohort]
         shown = [p for p in own if p.start in wasted]
         count = self._counts.get(branch)
-        if not shown or count is None:
+        handler, label, place = branch
+        label += f" #{place + 1}" if place else ""
+        subject, judged = f"{label} in {handler}", [p.observed.trace.run for p in own]
+        if not own or count is None:
+            return None
+        if not shown:
+            self._cases.clear(own[-1].observed.cohort, subject, judged)
             return None
         tasks = {task for p in joint.placed for step in wasted.get(p.start, ()) for task in p.call(step)}
         saved = joint.saved_s(shown, edits.drop(joint.cautious, tasks), edits.drop(joint.hopeful, tasks))
-        handler, label, place = branch
-        label += f" #{place + 1}" if place else ""
-        case = self._cases.touch(shown[-1].observed.cohort, f"{label} in {handler}")
-        gains = (
-            (p.observed.trace.run, gain_of(wasted[p.start], None if saved is None else saved[i]))
+        case = self._cases.touch(own[-1].observed.cohort, subject)
+        gains = {
+            p.observed.trace.run: gain_of(wasted[p.start], None if saved is None else saved[i])
             for i, p in enumerate(shown)
-        )
-        case.renew(gains, len(own))
+        }
+        case.renew(gains, judged)
         for p in shown:
             trace = p.observed.trace
             case.witness(trace.id, (step.id for step in wasted[p.start]), trace.steps[0].end_ns)

@@ -27,8 +27,9 @@ from typing import ClassVar
 
 from antiphon.agents.logging_agent.cases import Case, Cases, Gain
 from antiphon.agents.logging_agent.detectors.base import Observed
-from antiphon.agents.logging_agent.fan_out import Leaf, Tail, fan_outs, size_of, tail_of
-from antiphon.agents.logging_agent.window import Suspects, Window
+from antiphon.agents.logging_agent.fan_out import FanOuts, Leaf, Tail, fan_outs, leaf_of, tail_of
+from antiphon.agents.logging_agent.recent import Recent
+from antiphon.agents.logging_agent.window import SUBJECTS, Suspects, Window
 from antiphon.runtime.policies.tokens import Tokens
 from antiphon.runtime.telemetry import attributes as attr
 from antiphon.runtime.whatif import edits, facts
@@ -55,6 +56,7 @@ class Stragglers:
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
+        self._made: Recent[tuple[str, str], FanOuts] = Recent(SUBJECTS)
         self._suspects: Suspects[tuple[str, str]] = Suspects()
         self._cases = Cases()
 
@@ -66,8 +68,14 @@ class Stragglers:
         trace = observed.trace
         if trace.steps[trace.finish].excluded:
             return
-        for label in {group[0].label for group in fan_outs(trace) if _one_is_slow(group)}:
-            self._suspects.note((observed.cohort.key, label), observed.cohort.window)
+        groups: dict[str, list[list[Step]]] = {}
+        for group in fan_outs(trace):
+            groups.setdefault(group[0].label, []).append(group)
+        for label, made in groups.items():
+            key = observed.cohort.key, label
+            self._made.make(key, FanOuts).add([[leaf_of(trace, step) for step in group] for group in made])
+            if any(map(_one_is_slow, made)):
+                self._suspects.note(key, observed.cohort.window)
 
     def findings(self, now_ns: int) -> list[Finding]:
         """What the window says of a call that fans out."""
@@ -76,47 +84,51 @@ class Stragglers:
 
     def _examine(self, window: Window, cohort: str, label: str) -> Finding | None:
         runs = [observed for observed in window if observed.cohort.key == cohort]
-        groups = [
-            [Leaf(observed, step, size_of(observed.trace, step)) for step in group]
-            for observed in runs
-            for group in fan_outs(observed.trace)
-            if group[0].label == label
-        ]
-        leaves = [leaf for group in groups for leaf in group]
-        tail = tail_of(groups) if len(leaves) >= MIN_CALLS else None
-        if tail is None or _busy(leaves) > MAX_BUSY:
+        made = self._made.get((cohort, label))
+        if not runs or made is None:
             return None
-        if tail.ratio < MIN_TAIL and self._cases.told(runs[-1].cohort, label) is None:
-            return None
-        if not all(read_only(x.observed.trace, x.step) for x in leaves):
-            return None
-        slow: dict[str, list[Leaf]] = {}
-        for leaf in _hedged(leaves, tail.delay_s):
-            slow.setdefault(leaf.observed.trace.id, []).append(leaf)
-        gains = {mine[0].observed.trace.run: gain for mine in slow.values() if (gain := self._gain(mine, tail))}
-        if not gains:
+        judged = [observed.trace.run for observed in runs]
+        tail = self._tail(made, runs, label)
+        late = set() if tail is None else {leaf.key for leaf in _hedged(made.groups(), tail.delay_s)}
+        slow = [(o, mine) for o in runs if (mine := [s for s in o.trace.steps if (o.trace.id, s.index) in late])]
+        gains = {o.trace.run: gain for o, mine in slow if tail and (gain := self._gain(o, mine, tail))}
+        if tail is None or not gains:
+            self._cases.clear(runs[-1].cohort, label, judged)
             return None
         case = self._cases.touch(runs[-1].cohort, label)
-        case.renew(gains.items(), len(runs))
-        for mine in slow.values():
-            trace = mine[0].observed.trace
-            case.witness(trace.id, (leaf.step.id for leaf in mine), trace.steps[0].end_ns)
+        case.renew(gains, judged)
+        for observed, mine in slow:
+            trace = observed.trace
+            case.witness(trace.id, (step.id for step in mine), trace.steps[0].end_ns)
         return self._finding(case, tail)
 
-    def _gain(self, slow: Sequence[Leaf], tail: Tail) -> Gain | None:
+    def _tail(self, made: FanOuts, runs: Sequence[Observed], label: str) -> Tail | None:
+        """The tail of the calls, of older runs too; None where a guard forbids a second attempt."""
+        groups = made.groups()
+        if sum(map(len, groups)) < MIN_CALLS:
+            return None
+        tail = tail_of(groups)
+        if tail is None or (tail.ratio < MIN_TAIL and self._cases.told(runs[-1].cohort, label) is None):
+            return None
+        calls = [(o.trace, step) for o in runs for group in fan_outs(o.trace) for step in group if step.label == label]
+        if _busy(calls) > MAX_BUSY or not all(read_only(trace, step) for trace, step in calls):
+            return None
+        return tail
+
+    def _gain(self, observed: Observed, slow: Sequence[Step], tail: Tail) -> Gain | None:
         """What second attempts would have saved the run, and what they cost, in the mean of some draws."""
-        observed = slow[0].observed
-        run = observed.run
+        run, trace = observed.run, observed.trace
         if run is None:
             return None
-        pools = [pool_of(_served(observed.trace, leaf.step)) for leaf in slow]
+        pools = [pool_of(_served(trace, step)) for step in slow]
+        typical_s = [tail.expected_s(leaf_of(trace, step)) for step in slow]
         delay_ns = round(tail.delay_s * 1e9)
         saved: list[tuple[float, float]] = []
         for _ in range(DRAWS):
-            takes_s = [max(tail.expected_s(leaf) + self._rng.choice(tail.left_s), 0.0) for leaf in slow]
+            takes_s = [max(each_s + self._rng.choice(tail.left_s), 0.0) for each_s in typical_s]
             attempts = {
-                run.call(leaf.step): (round(attempt_s * 1e9), pool)
-                for leaf, attempt_s, pool in zip(slow, takes_s, pools, strict=True)
+                run.call(step): (round(attempt_s * 1e9), pool)
+                for step, attempt_s, pool in zip(slow, takes_s, pools, strict=True)
             }
             one = observed.saved_s(
                 edits.hedge(run.cautious, delay_ns, attempts), edits.hedge(run.program, delay_ns, attempts)
@@ -124,11 +136,11 @@ class Stragglers:
             if one is None:
                 return None
             saved.append(one)
-        costs = [cost_of(observed.trace.below(leaf.step.index)) for leaf in slow]
+        costs = [cost_of(trace.below(step.index)) for step in slow]
         return Gain(
             latency_s=(statistics.fmean(low for low, _ in saved), statistics.fmean(high for _, high in saved)),
             tokens=-sum(c.tokens for c in costs),
-            model_s=-sum(min(tail.expected_s(leaf), c.model_s) for leaf, c in zip(slow, costs, strict=True)),
+            model_s=-sum(min(each_s, c.model_s) for each_s, c in zip(typical_s, costs, strict=True)),
             usd=-sum(c.usd for c in costs),
         )
 
@@ -151,11 +163,12 @@ class Stragglers:
         )
 
 
-def _hedged(leaves: Sequence[Leaf], delay_s: float) -> list[Leaf]:
+def _hedged(groups: Sequence[Sequence[Leaf]], delay_s: float) -> list[Leaf]:
     """The calls that get a second attempt: those that last longer, while what earlier calls earned lasts."""
+    leaves = [leaf for group in groups for leaf in group]
     delay_ns, tokens, found = round(delay_s * 1e9), Tokens(0.0), []
-    moments = [(leaf.step.start_ns, -1) for leaf in leaves]
-    moments += [(leaf.step.start_ns + delay_ns, i) for i, leaf in enumerate(leaves) if leaf.took_s > delay_s]
+    moments = [(leaf.start_ns, -1) for leaf in leaves]
+    moments += [(leaf.start_ns + delay_ns, i) for i, leaf in enumerate(leaves) if leaf.took_s > delay_s]
     for _, asks in sorted(moments):
         if asks < 0:
             tokens.earn(BUDGET)
@@ -169,13 +182,13 @@ def _one_is_slow(group: Sequence[Step]) -> bool:
     return max(took_ns) >= MIN_TAIL * statistics.median(took_ns)
 
 
-def _busy(leaves: Sequence[Leaf]) -> float:
+def _busy(calls: Sequence[tuple[Trace, Step]]) -> float:
     """Share of slots in use where calls were served; 1 where that should be on record and is not."""
     shares = []
-    for leaf in leaves:
-        if leaf.step.operation == facts.TOOL:
+    for trace, step in calls:
+        if step.operation == facts.TOOL:
             continue
-        served = _served(leaf.observed.trace, leaf.step)
+        served = _served(trace, step)
         active, capacity = (facts.whole(served.span, key) for key in (attr.POOL_ACTIVE, attr.POOL_CAPACITY))
         if active is None or not capacity:
             return 1.0

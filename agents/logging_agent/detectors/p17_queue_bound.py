@@ -107,13 +107,17 @@ class QueueBound:
         return [finding for finding in found if finding is not None]
 
     def _finding(self, joint: Joint, cohort: str, agent: str) -> Finding | None:
-        known = next((p.observed.cohort for p in joint.placed if p.observed.cohort.key == cohort), None)
-        is_told = known is not None and self._cases.told(known, agent) is not None
-        remedied = examine(joint, cohort, agent, MAX_WAIT_SHARE, is_told=is_told)
-        if remedied is None:
+        own = [p.observed for p in joint.placed if p.observed.cohort.key == cohort]
+        if not own:
             return None
-        case = self._cases.touch(remedied.shown[-1][0].cohort, agent)
-        case.renew(remedied.gains, remedied.runs)
+        is_told = self._cases.told(own[-1].cohort, agent) is not None
+        remedied = examine(joint, cohort, agent, MAX_WAIT_SHARE, is_told=is_told)
+        judged = [observed.trace.run for observed in own]
+        if remedied is None:
+            self._cases.clear(own[-1].cohort, agent, judged)
+            return None
+        case = self._cases.touch(own[-1].cohort, agent)
+        case.renew(remedied.gains, judged)
         for observed, spans in remedied.shown:
             case.witness(observed.trace.id, spans, observed.trace.steps[0].end_ns)
         return case.finding(

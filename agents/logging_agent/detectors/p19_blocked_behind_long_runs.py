@@ -23,7 +23,7 @@ which makes all its calls at once is not overtaken. Queues of model servers that
 import random
 import statistics
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import ClassVar
@@ -102,6 +102,7 @@ class BlockedBehindLongRuns:
         cohorts = {share.placed.observed.cohort.key: share.placed.observed.cohort for share in shares}
         behind = {share.placed.observed.cohort.key for share in blocked}
         told = {key for key, cohort in cohorts.items() if self._cases.told(cohort, label) is not None}
+        self._clear(joint, label, cohorts.keys() - behind - told)
         if not behind | told:
             return []
         pools = {pool for share in shares for step in share.calls if (pool := pool_of(step)) is not None}
@@ -109,6 +110,7 @@ class BlockedBehindLongRuns:
         saved = joint.saved_s(joint.placed, edits.least_attained(joint.cautious, pools), reordered)
         after = replay(reordered)
         if saved is None or after is None or (not told and sum(low + high for low, high in saved) <= 0):
+            self._clear(joint, label, behind)
             return []
         longest_s = tuple(
             max(timeline.wait_ns[share.placed.call(step)[0]] for share in shares for step in share.calls) / 1e9
@@ -116,18 +118,27 @@ class BlockedBehindLongRuns:
         )
         found = []
         for key in sorted(behind | told):
-            own = [(p, s) for p, s in zip(joint.placed, saved, strict=True) if p.observed.cohort.key == key]
+            gains = {
+                p.observed.trace.run: Gain(latency_s=s)
+                for p, s in zip(joint.placed, saved, strict=True)
+                if p.observed.cohort.key == key
+            }
+            mine = [share for share in blocked if share.placed.observed.cohort.key == key]
             case = self._cases.touch(cohorts[key], label)
             support = case.support
-            case.renew(((p.observed.trace.run, Gain(latency_s=s)) for p, s in own), len(own))
-            mine = [share for share in blocked if share.placed.observed.cohort.key == key]
-            case.support = len({share.placed.observed.trace.run for share in mine}) or support
+            case.renew(gains, gains, {share.placed.observed.trace.run for share in mine})
+            case.support = case.support if mine else support
             for share in mine:
                 trace = share.placed.observed.trace
                 case.witness(trace.id, (step.id for step in share.calls), trace.steps[0].end_ns)
             everyone = mine or [share for share in shares if share.placed.observed.cohort.key == key]
             found.append(self._finding(case, statistics.median(s.slowdown for s in everyone), longest_s))
         return [finding for finding in found if finding is not None]
+
+    def _clear(self, joint: Joint, label: str, cohorts: Set[str]) -> None:
+        for key in cohorts:
+            own = [p.observed for p in joint.placed if p.observed.cohort.key == key]
+            self._cases.clear(own[-1].cohort, label, [observed.trace.run for observed in own])
 
     def _finding(self, case: Case, slowdown: float, longest_s: tuple[float, ...]) -> Finding | None:
         label = case.subject

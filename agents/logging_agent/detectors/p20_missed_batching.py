@@ -110,16 +110,17 @@ class MissedBatching:
             for step in placed.observed.trace.steps
             if step.label == label and batchable(step)
         ]
-        if len(calls) < MIN_CALLS or not _alone(calls):
-            return
-        law = fit(calls)
-        best = max(_sweep(joint, calls, law), key=lambda swept: swept.total_s, default=None)
-        if best is None or best.total_s <= 0:
-            return
-        for cohort in {p.observed.cohort.key: p.observed.cohort for p in best.runs}.values():
-            gains = dict(_gains(best, law, cohort.key))
+        law = fit(calls) if len(calls) >= MIN_CALLS and _alone(calls) else None
+        swept = () if law is None else (each for each in _sweep(joint, calls, law) if each.total_s > 0)
+        best = max(swept, key=lambda each: each.total_s, default=None)
+        for cohort in {p.observed.cohort.key: p.observed.cohort for p in joint.placed}.values():
+            judged = [p.observed.trace.run for p in joint.placed if p.observed.cohort.key == cohort.key]
+            gains = {} if law is None or best is None else dict(_gains(best, law, cohort.key))
+            if law is None or best is None or not gains:
+                self._cases.clear(cohort, label, judged)
+                continue
             case = self._cases.touch(cohort, label)
-            case.renew(gains.items(), sum(p.observed.cohort.key == cohort.key for p in joint.placed))
+            case.renew(gains, judged)
             for call in (call for batch in best.batches for call in batch):
                 if call.placed.observed.cohort.key == cohort.key:
                     trace = call.placed.observed.trace

@@ -7,9 +7,10 @@ Evidence. `antiphon.prompt.segments` (name, size and hash of each part of the pr
 (one for 256 tokens) and the cached tokens that the instance reports. Each prompt is compared with the best of the
 last eight of the same handler at the same instance. Grade B, because another order changes what a model says.
 
-Guards. At least 1,024 tokens. Only content that is shared behind the difference counts, in whole blocks, and no more
-than what the cache did not serve. A restart or a new version is one miss and no pattern. The time follows from the
-time law of the instance: seconds of prefill for each uncached token, fitted to eight calls or more.
+Guards. Twenty calls in five runs or more, of at least 1,024 tokens. Only content that is shared behind the difference
+counts, in whole blocks, and no more than what the cache did not serve. A restart or a new version is one miss and no
+pattern. The time follows from the time law of the instance: seconds of prefill for each uncached token, fitted to eight
+calls or more.
 
 Remedy. Put what changes into the last user message, and keep lists such as tools in one order.
 
@@ -22,9 +23,10 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass
 from typing import ClassVar
 
-from antiphon.agents.logging_agent.cases import Case, Cases
+from antiphon.agents.logging_agent.cases import KEEP_CASES, REQUIRED_RUNS, Case, Cases
 from antiphon.agents.logging_agent.detectors.base import Observed
 from antiphon.agents.logging_agent.laws import Laws, served_by
+from antiphon.agents.logging_agent.recent import Recent
 from antiphon.agents.logging_agent.shorter import gain_of
 from antiphon.runtime.telemetry import attributes as attr
 from antiphon.runtime.whatif import facts
@@ -78,7 +80,7 @@ class UnstablePrefix:
         self._rng = rng
         self._recent: OrderedDict[tuple[str, str], deque[_Prompt]] = OrderedDict()
         self._laws = Laws()
-        self._drifts: OrderedDict[tuple[str, str], _Drift] = OrderedDict()
+        self._drifts: Recent[tuple[str, str], tuple[int, _Drift]] = Recent(KEEP_CASES)  # calls, and how the last did
         self._cases = Cases()
 
     def observe(self, span: SpanRecord, node: str) -> None:
@@ -122,21 +124,20 @@ class UnstablePrefix:
 
     def _note(self, observed: Observed, subject: str, drifts: list[tuple[Step, _Drift]]) -> None:
         case = self._cases.touch(observed.cohort, subject)
-        case.support += len(drifts)
+        key = observed.cohort.key, subject
+        count = (self._drifts.get(key) or (0,))[0] + len(drifts)
+        self._drifts.put(key, (count, drifts[-1][1]))
         calls = [(step, self._laws.prefill_s(step, drift.shared_tokens)) for step, drift in drifts]
         tokens = float(sum(drift.shared_tokens for _, drift in drifts))
         case.gain(observed.trace.run, gain_of(observed, calls, tokens))
+        case.support = count if case.runs >= REQUIRED_RUNS else min(case.runs, count)
         case.witness(observed.trace.id, [step.id for step, _ in drifts], observed.trace.steps[0].end_ns)
-        key = (observed.cohort.key, subject)
-        self._drifts[key] = drifts[-1][1]
-        self._drifts.move_to_end(key)
-        if len(self._drifts) > _SITES:
-            self._drifts.popitem(last=False)
 
     def _finding(self, case: Case) -> Finding | None:
-        drift = self._drifts.get((case.cohort.key, case.subject))
-        if drift is None:
+        known = self._drifts.get((case.cohort.key, case.subject))
+        if known is None:
             return None
+        _, drift = known
         return case.finding(
             PATTERN,
             title=f"Unstable prompt prefix in {case.subject}",

@@ -129,7 +129,7 @@ class NoAffinity:
 
     def _finding(self, model: str, routing: Better, own: Sequence[Placed], gains: Mapping[str, Gain]) -> Finding | None:
         case = self._cases.touch(own[-1].observed.cohort, model)
-        case.renew(gains.items(), len(gains))
+        case.renew(gains, gains)
         case.support = routing.calls if case.runs >= REQUIRED_RUNS else case.runs
         for p in own:
             spans = (step.id for step in p.observed.trace.steps if step.id in routing.moved)

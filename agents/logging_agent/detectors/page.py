@@ -19,8 +19,10 @@ with the remedy in place. A finding is only reported where the effect matters ov
 least 5 % of the latency and 50 ms, or at least 1 % of the tokens, of the model time or of the cost. Where the
 unedited replay of a run misses the recorded latency by more than 5 %, nothing is estimated from that run.
 
-What a detector remembers is bounded. What does not fit is dropped whole and counted, so a limit may cause a missed
-finding and never a false one.
+What a detector remembers is bounded. What does not fit is dropped whole, so a limit may cause a missed finding and
+never a false one. What the logging agent could not analyse it says in its log, at most once a minute
+(`telemetry_missed`: traces dropped, batches that never came, spans that nodes dropped, and the share of traces that is
+analysed).
 
 This page is made of the docstrings of the detectors: `make docs` writes it anew.
 """

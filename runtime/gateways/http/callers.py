@@ -1,6 +1,7 @@
 """Who may come in: whoever has a token, and then under the name that the token has."""
 
 import hmac
+from collections import Counter
 from collections.abc import Mapping
 
 from pydantic import SecretStr
@@ -13,6 +14,7 @@ from antiphon.runtime.gateways.http.refusals import refused
 from antiphon.schemas.task import ErrorInfo
 
 MOST_OPEN = 512  # requests that are answered at once, streams included; one more is told to come again
+_KEPT = 2  # one in so many places is divided among the callers and kept for them, so that none shuts out another
 
 _HEADERS = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 
@@ -33,7 +35,7 @@ class Callers:
         self._app = app
         self._refuse = refuse
         self._tokens = {name: token.get_secret_value().encode() for name, token in tokens.items()}
-        self._open = 0
+        self._open: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -47,16 +49,23 @@ class Callers:
         if caller is None:
             info = ErrorInfo(type="Unauthorized", message="expected the header Authorization: Bearer and a valid token")
             await self._refuse(401, info, {"www-authenticate": "Bearer"})(scope, receive, marked)
-        elif self._open >= MOST_OPEN:
-            info = ErrorInfo(type="Busy", message=f"{MOST_OPEN} requests are open; try again", retryable=True)
+        elif self._full(caller):
+            found = f"{self._open[caller]} requests of {caller} are open, {self._open.total()} of all callers"
+            info = ErrorInfo(type="Busy", message=f"{found}, the most there can be; try again", retryable=True)
             await self._refuse(429, info, {})(scope, receive, marked)
         else:
             scope.setdefault("state", {})["caller"] = caller
-            self._open += 1
+            self._open[caller] += 1
             try:
                 await self._app(scope, receive, marked)
             finally:
-                self._open -= 1
+                self._open[caller] -= 1
+
+    def _full(self, caller: str) -> bool:
+        own = MOST_OPEN // _KEPT // len(self._tokens)
+        if self._open[caller] < own:
+            return False
+        return sum(max(own, self._open[name]) for name in self._tokens) >= MOST_OPEN
 
     def _caller(self, authorization: str) -> str | None:
         scheme, _, given = authorization.partition(" ")

@@ -45,6 +45,7 @@ class Session:
         self._learned = learned
         self._ended = ended
         self._client: Client | None = None
+        self._opening = False
         self._started = asyncio.Event()
         self._gone = asyncio.Event()
         self._changed = asyncio.Event()
@@ -85,7 +86,7 @@ class Session:
     async def close(self) -> None:
         """End the session and wait until its server process is gone."""
         self.end("it was closed")
-        if not self._started.is_set():
+        if not self._started.is_set() and not self._opening:
             self._task.cancel()
         _, pending = await asyncio.wait((self._task,), timeout=CLOSE_S)
         if pending:
@@ -95,8 +96,8 @@ class Session:
         try:
             await asyncio.sleep(delay_s)
             async with contextlib.AsyncExitStack() as stack:
-                async with asyncio.timeout(START_S):
-                    client = await stack.enter_async_context(self._connected())
+                async with asyncio.timeout(None) as limit:
+                    client = await stack.enter_async_context(self._connected(limit))
                     await self._learned(await _tools(client))
                 self._client = client
                 self._started.set()
@@ -116,17 +117,23 @@ class Session:
             self._ended(self)
         log.info("mcp_session_ended", server=self.name, reason=self.reason)
 
-    def _connected(self) -> Client:
+    def _connected(self, limit: asyncio.Timeout) -> Client:
         return Client(
-            self._streams(),
+            self._streams(limit),
             cache=None,  # what it learned is kept by ``learned``
             client_info=Implementation(name="antiphon", version=VERSION),
             message_handler=self._on_message,
         )
 
     @contextlib.asynccontextmanager
-    async def _streams(self) -> AsyncGenerator[TransportStreams, None]:
+    async def _streams(self, limit: asyncio.Timeout) -> AsyncGenerator[TransportStreams, None]:
+        """The time begins once the process has: asyncio waits for ever for one whose start is cancelled half-way."""
+        self._opening = True
         async with self._way.open() as (read, write):
+            self._opening = False
+            if self._gone.is_set():
+                raise ConnectionError(self.reason)  # closed meanwhile
+            limit.reschedule(asyncio.get_running_loop().time() + START_S)
             yield Watched(read, self._gone), write
 
     async def _on_message(self, message: IncomingMessage) -> None:

@@ -89,5 +89,5 @@ def _call(call: ToolCall) -> ToolCallObject:
 
 
 def _scores(token: TokenScores) -> TokenLogprob:
-    top = [Likely(token=other.text, logprob=logprob(other), bytes=list(other.text.encode())) for other in token.top]
+    top = [Likely(token=other.text, logprob=logprob(other), bytes=list(other.bytes)) for other in token.top]
     return TokenLogprob(token=token.text, logprob=logprob(token), bytes=list(token.bytes), top_logprobs=top)

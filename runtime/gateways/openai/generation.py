@@ -49,7 +49,7 @@ def chat_requests(chat: ChatRequest, stamp: Stamp) -> list[GenerateRequest]:
         must_call=must_call,
         output=_output(chat.response_format),
         sampling=chat.sampling(
-            max_tokens=CHAT_TOKENS if limit is None else limit, logprobs=alternatives if chat.logprobs else None
+            max_tokens=limit, unless_given=CHAT_TOKENS, logprobs=alternatives if chat.logprobs else None
         ),
         run=_run(chat, stamp),
         tenant=stamp.tenant,
@@ -76,8 +76,7 @@ def completion_requests(asked: CompletionRequest, stamp: Stamp) -> list[Generate
         raise InvalidRequest(
             f"{len(asked.prompt)} prompts with n = {n}: expected {MOST_REPLIES} replies at most", param="prompt"
         )
-    limit = TEXT_TOKENS if asked.max_tokens is None else asked.max_tokens
-    sampling = asked.sampling(max_tokens=limit, logprobs=asked.logprobs)
+    sampling = asked.sampling(max_tokens=asked.max_tokens, unless_given=TEXT_TOKENS, logprobs=asked.logprobs)
     return [
         request
         for prompt in asked.prompt

@@ -67,14 +67,20 @@ class Sampled(BaseModel):
     frequency_penalty: Any = None
     repetition_penalty: Any = None
     stop: Any = None
+    logit_bias: dict[str, Any] | None = None
     seed: Annotated[int, Field(ge=-_SEED_SPAN, lt=_SEED_SPAN)] | None = None
     metadata: Annotated[dict[str, str], AfterValidator(_labels)] | None = None
     service_tier: str | None = None
 
-    def sampling(self, *, max_tokens: Any, logprobs: Any) -> Sampling:
-        """How the first reply's tokens are chosen. Raises InvalidRequest."""
+    def sampling(self, *, max_tokens: Any, unless_given: int, logprobs: Any) -> Sampling:
+        """How the first reply's tokens are chosen; ``unless_given`` of them where the caller says no number. Raises
+        InvalidRequest."""
+        if self.logit_bias:
+            raise InvalidRequest("logit_bias: not supported here, constrain the reply by a schema", param="logit_bias")
         plain = ("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty")
         given = {name: getattr(self, name) for name in plain} | {"max_tokens": max_tokens, "logprobs": logprobs}
+        if max_tokens is None:
+            given |= {"max_tokens": unless_given, "clip": True}
         given["top_k"] = 0 if self.top_k == -1 else self.top_k  # which is how vLLM says all
         given["stop"] = (self.stop,) if isinstance(self.stop, str) else self.stop
         given["seed"] = None if self.seed is None else self.seed % _SEED_SPAN

@@ -16,10 +16,11 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_pla
 
 from antiphon.runtime.clock import SystemClock
 from antiphon.runtime.store.sqlite import Received, Store
+from antiphon.runtime.telemetry import attributes as attr
 from antiphon.runtime.whatif.testing import Traced
 from antiphon.schemas.finding import Estimate, Finding, FindingState, Grade, Realised, Remedy, Saving
 from antiphon.schemas.policy import Cache, Level, Policy, Proposal, Timeout
-from antiphon.schemas.telemetry import LogRecord, SpanLink, SpanRecord, TelemetryBatch
+from antiphon.schemas.telemetry import LogRecord, SpanRecord, TelemetryBatch
 
 if TYPE_CHECKING:
     from tests.acceptance.conftest import Place
@@ -179,11 +180,18 @@ def _plan(number: int, at_ms: float) -> Traced:
         "antiphon.model.queue_s": 0.1,
         "antiphon.model.prefill_s": 0.2,
         "antiphon.model.decode_s": 0.4,
+        attr.POOL_ID: "model:m@n1",
+        attr.POOL_CAPACITY: 4,
+        attr.POOL_ACTIVE: 2,
+        attr.KV_USED: 3,
+        attr.KV_TOTAL: 10,
+        attr.GENAI_FIRST_CHUNK: 0.3,
+        attr.COST_USD: 0.002,
     }
     traced.model(writer, 550, 1_250, **content)
-    critic = traced.ask(root, "critic.review", 1_400, 1_900, status=2, attempt=2, **by)
+    written = [traced.publish_of(writer).span_id.hex()]
+    critic = traced.ask(root, "critic.review", 1_400, 1_900, causes=written, status=2, attempt=2, **by)
     critic.status_message = why
-    critic.links.append(SpanLink(trace_id=traced.trace_id, span_id=writer.span_id))
     tool: dict[str, Any] = {"gen_ai.operation.name": "execute_tool", "antiphon.agent": "critic"}
     traced.tool(critic, "search", 1_500, 1_700, **tool)
     for span in traced.spans:
@@ -195,7 +203,8 @@ def _long(number: int, at_ms: float) -> list[SpanRecord]:
     traced = Traced(number, at_ms=at_ms, run="long")
     root = traced.ask(None, "boss.go", 0, LONG, operation="submit")
     for n in range((LONG - 2) // 2):
-        traced.ask(root, f"worker{n % 3}.work", n * 2, n * 2 + 30, wait_ms=5, antiphon__agent="boss")
+        used = [traced.spans[2 * (n - back) + 2].span_id.hex() for back in (20, 21)] if n and n % 30 == 0 else []
+        traced.ask(root, f"worker{n % 3}.work", n * 2, n * 2 + 30, causes=used, wait_ms=5, antiphon__agent="boss")
     for span in traced.spans:
         span.attributes.setdefault("antiphon.run", traced.run)
     return traced.spans

@@ -84,19 +84,15 @@ def test_hostile_strings_are_text(look: Callable[..., "Look"]) -> None:
 
 
 @pytest.mark.slow
-def test_pictures_for_the_readme(look: Callable[..., "Look"]) -> None:
-    """Some views as docs/img shows them."""
+def test_pictures_of_what_the_demo_has_nothing_of(look: Callable[..., "Look"]) -> None:
+    """Remedies that were measured, policies, actions and a conversation, for docs/img; test_demo.py has the rest."""
     view = look()
     IMAGES.mkdir(exist_ok=True)
-    for route, heading, name in (
-        ("#/runs/plan-2", "planner.plan", "run"),
-        ("#/findings", "Findings", "findings"),
-        ("#/topology", "Topology", "topology"),
-        ("#/policies", "Policies", "policies"),
-        ("#/audit", "Audit", "audit"),
-    ):
-        settled(view.go(route), heading)
-        if name == "run":
-            view.page.get_by_role("treeitem").filter(has_text="chat m").locator(".name").click()
-            expect(view.page.get_by_text("It says hello.")).to_be_visible()
-        view.page.screenshot(path=IMAGES / f"console-{name}.png")
+    for name in ("Chat", "Findings", "Policies", "Audit"):
+        settled(view.go(f"#/{name.lower()}"), name)
+        if name == "Chat":
+            view.page.get_by_label("agent", exact=True).select_option("teller.tell")
+            view.page.get_by_label("to teller.tell").fill("what does the kettle cost?")
+            view.page.get_by_role("button", name="send").click()
+            expect(view.page.get_by_text("you said: what does the kettle cost?")).to_be_visible()
+        view.page.screenshot(path=IMAGES / f"console-{name.lower()}.png")

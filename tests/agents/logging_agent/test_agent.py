@@ -1,6 +1,8 @@
 """The agent on a bus: findings go out, people and the ladder apply them, and a restart goes on where it was."""
 
 import asyncio
+import dataclasses
+import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,6 +24,7 @@ from antiphon.runtime.finding_log import FindingLog
 from antiphon.runtime.memory_cluster import MemoryCluster, memory_cluster
 from antiphon.runtime.policies.arms import Arm, arm_of
 from antiphon.runtime.policies.book import PolicyBook
+from antiphon.runtime.score_log import ScoreLog
 from antiphon.runtime.settings import Settings
 from antiphon.runtime.system import System
 from antiphon.runtime.telemetry.codec import encode
@@ -56,8 +59,10 @@ class Seen:
         self._traced = traced
         self._said = FindingLog(bus.streams, "default")
 
-    async def runs(self, first: int, count: int, policy: Policy | None = None, *, slower: float = 0.0) -> None:
-        """``count`` runs that look the same up twice at once, unless the policy treats them."""
+    async def runs(
+        self, first: int, count: int, policy: Policy | None = None, *, slower: float = 0.0, mended: bool = False
+    ) -> None:
+        """``count`` runs that look the same up twice at once, unless the policy treats them or the code is mended."""
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
         for number in range(first, first + count):
@@ -68,7 +73,7 @@ class Seen:
             end = (400 if shared else 700) + number % 17 + slower * shared
             root = trace.ask(None, "planner.plan", 0, end + 100)
             said = None if arm is Arm.OFF or policy is None else [f"{policy.id}={arm}"]
-            for start, stop in ((100, 400), (200, end)):
+            for start, stop in ((100, 400), (200, end))[: 1 if mended else 2]:
                 equal = True if arm is Arm.SHADOW else None
                 trace.tool(
                     root, "look", start, stop, causes=[], effect="pure", content="c",
@@ -177,6 +182,28 @@ def test_a_remedy_that_a_person_applied_is_taken_back_when_it_harms(stage: Stage
     stage(play)
 
 
+def test_a_canary_that_makes_results_worse_is_taken_back_by_the_scores_that_people_give(stage: Stage) -> None:
+    """Its runs are faster; each is scored when it has ended, a third lower where it was treated."""
+
+    async def play(seen: Seen) -> None:
+        await seen.runs(1, 8)
+        await asyncio.sleep(5)
+        await seen.cluster.client.ask(apply, ApplyFinding(finding=(await seen.last()).id, level=Level.CANARY))
+        (policy,) = await seen.policies()
+        await asyncio.sleep(5)
+        for number in range(100, 180):
+            await seen.runs(number, 1, policy)
+            treated = arm_of(policy, f"run{number}", 0) is Arm.TREATED
+            await seen.cluster.client.score(f"run{number}", "helpful", (0.6 if treated else 0.9) + number % 7 / 100)
+        await asyncio.sleep(5)
+        found = await seen.last()
+        assert found.state is FindingState.REFUTED
+        assert "the score helpful gets worse" in found.note
+        assert await seen.policies() == []
+
+    stage(play)
+
+
 def test_a_dismissed_finding_is_not_said_again_before_its_time(stage: Stage) -> None:
     """Nor applied by itself, though the user lets proven ones go on."""
 
@@ -192,6 +219,36 @@ def test_a_dismissed_finding_is_not_said_again_before_its_time(stage: Stage) -> 
         assert await seen.policies() == []
 
     stage(play, apply="on")
+
+
+def test_a_finding_whose_code_was_mended_is_gone_until_it_is_seen_again(stage: Stage) -> None:
+    """After a hundred runs without it, though they have another shape; it cannot be applied meanwhile."""
+
+    async def play(seen: Seen) -> None:
+        await seen.runs(1, 8)
+        await asyncio.sleep(5)
+        assert (await seen.last()).state is FindingState.OPEN
+        await seen.runs(100, 99, mended=True)
+        await asyncio.sleep(5)
+        assert (await seen.last()).state is FindingState.OPEN
+        await seen.runs(200, 1, mended=True)
+        await asyncio.sleep(5)
+        gone = await seen.last()
+        assert (gone.state, gone.note) == (FindingState.GONE, "not seen in the last 100 runs of planner.plan")
+        for level in (Level.CANARY, Level.SUGGEST):
+            with pytest.raises(ConfigurationError, match="gone"):
+                await seen.cluster.client.ask(apply, ApplyFinding(finding=gone.id, level=level))
+        await seen.cluster.kill("node-0")
+        await seen.cluster.start("node-0")  # and reads the eight again
+        await asyncio.sleep(60)
+        await seen.runs(300, 4)
+        await asyncio.sleep(5)
+        assert (await seen.last()).state is FindingState.GONE
+        await seen.runs(304, 1)
+        await asyncio.sleep(5)
+        assert ((await seen.last()).state, (await seen.last()).note) == (FindingState.OPEN, "")
+
+    stage(play)
 
 
 def test_taking_back_and_what_cannot_be_applied(stage: Stage) -> None:
@@ -302,7 +359,7 @@ async def watched(traced: "type[Traced]", monkeypatch: pytest.MonkeyPatch, book:
     await directory.register(Agent("planner", tools=[look]).card())
     said = Unsteady(bus.streams, "default")
     shelf = await book.open(bus, directory, SystemClock(), "default")
-    watcher = Watcher(said, shelf, allowed=Level.ON, content_hash=ContentHash("k"))
+    watcher = Watcher(said, shelf, ScoreLog(bus, "default"), allowed=Level.ON, content_hash=ContentHash("k"))
     for number in range(1, 9):
         trace = traced(number)
         root = trace.ask(None, "planner.plan", 0, 800)
@@ -360,3 +417,26 @@ async def test_of_replicas_only_one_decides(traced: "type[Traced]", monkeypatch:
     (finding,) = (await said.all()).values()
     assert finding.state is FindingState.OPEN
     assert await book.entries() == []
+
+
+@pytest.mark.parametrize(("rate", "missed"), [(2_900, []), (6_000, ["telemetry_missed"])])
+async def test_what_fits_the_budget_is_analysed_and_the_rest_is_said(
+    traced: "type[Traced]", monkeypatch: pytest.MonkeyPatch, rate: int, missed: list[str]
+) -> None:
+    """Just below it no trace is dropped, though a look each second closes more than a part; above it a line says so."""
+    monkeypatch.setattr(catalogue, "make", lambda rng: [])
+    bus = MemoryBus(MemoryServer())
+    await ensure_streams(bus)
+    directory = await Directory.open(bus, "default")
+    book = await PolicyBook.open(bus, directory, SystemClock(), "default")
+    said, scores = FindingLog(bus.streams, "default"), ScoreLog(bus, "default")
+    watcher = Watcher(said, book, scores, allowed=Level.SUGGEST, content_hash=ContentHash("k"))
+    one = traced(1)
+    span = one.add(None, "execute_tool look", 0, 10, antiphon__operation="tool")
+    rng = random.Random(1)
+    with capture_logs() as lines:
+        for second in range(1_000, 1_012):
+            spans = [dataclasses.replace(span, trace_id=rng.randbytes(16)) for _ in range(rate)]
+            watcher.feed(TelemetryBatch(node="n1", sequence=second, spans=spans), second * S)
+            await watcher.look(second * S)
+    assert [line["event"] for line in lines] == missed

@@ -8,6 +8,7 @@ import pytest
 from antiphon.agents.logging_agent.cases import Case, Cases, Gain
 from antiphon.agents.logging_agent.cohorts import Cohort
 from antiphon.agents.logging_agent.detectors.base import Observed, Saved
+from antiphon.agents.logging_agent.window import RUNS
 from antiphon.runtime.whatif import edits
 from antiphon.runtime.whatif.cost import Cost
 from antiphon.runtime.whatif.trace import build
@@ -82,6 +83,39 @@ def test_a_window_speaks_for_its_own_runs_only() -> None:
     finding = found(case)
     assert finding is not None and finding.saving is not None and finding.saving.latency_p95_s is not None
     assert finding.saving.latency_p95_s.point == pytest.approx(1.0)
+
+
+def test_a_window_speaks_anew_of_its_runs_and_leaves_older_ones() -> None:
+    """Four runs, then four of which two are new: six are known, and of the two in both the second word counts."""
+    case = Case(cohort([2.0] * 6), "s")
+    case.renew({f"run{n}": Gain(latency_s=(1.0, 1.0)) for n in range(4)}, [f"run{n}" for n in range(4)])
+    case.renew({f"run{n}": Gain(latency_s=(0.4, 0.4)) for n in (3, 4, 5)}, [f"run{n}" for n in (2, 3, 4, 5)])
+    assert (case.support, case.prevalence) == (5, 5 / 6)
+    assert {run: gain.latency_s and gain.latency_s[0] for run, gain in case.gains.items()} == {
+        "run0": 1.0, "run1": 1.0, "run3": 0.4, "run4": 0.4, "run5": 0.4,
+    }  # fmt: skip
+
+
+def test_as_many_runs_are_kept_as_a_window_has_of_one_workflow() -> None:
+    """The oldest go, with what was said of them; a window with more is kept whole."""
+    case = Case(cohort([2.0] * 200), "s")
+    for first in range(0, 60, 4):
+        runs = [f"run{n}" for n in range(first, first + 4)]
+        case.renew({run: Gain(tokens=1) for run in runs}, runs)
+    assert (case.support, next(iter(case.gains))) == (RUNS, "run10")
+    many = {f"run{n}": Gain(tokens=1) for n in range(200)}
+    case.renew(many, many)
+    assert case.support == 200
+
+
+def test_runs_that_do_not_show_it_count_where_others_did() -> None:
+    """Else a case would rest on the windows that chance chose; what is no case yet stays none."""
+    cases, seen = Cases(), cohort([2.0] * 8)
+    cases.clear(seen, "s", ["run0"])
+    case = cases.touch(seen, "s")
+    case.renew({f"run{n}": Gain(latency_s=(1.0, 1.0)) for n in range(4)}, [f"run{n}" for n in range(4)])
+    cases.clear(seen, "s", [f"run{n}" for n in range(3, 8)])
+    assert (case.support, case.prevalence) == (3, 3 / 8)
 
 
 def test_a_run_whose_saving_is_unknown_is_left_out() -> None:

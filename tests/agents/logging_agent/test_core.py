@@ -1,13 +1,14 @@
 """The core reports what is new, counts what it missed and ignores itself."""
 
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
 from antiphon.agents.logging_agent.core import LoggingCore
-from antiphon.schemas.finding import FindingState
-from antiphon.schemas.telemetry import TelemetryBatch
+from antiphon.agents.logging_agent.detectors.base import Observed
+from antiphon.schemas.finding import Finding, FindingState
+from antiphon.schemas.telemetry import SpanRecord, TelemetryBatch
 
 if TYPE_CHECKING:
     from tests.agents.logging_agent.conftest import Look
@@ -85,6 +86,41 @@ def test_a_clean_system_raises_no_alarm(traced: "type[Traced]", look: "Look") ->
             trace.tool(root, "save", 1_300, 1_400, causes=causes, effect="write")
         found.append(trace)
     assert look(found).findings == {}
+
+
+class _Counted:
+    """A detector that looks at the window only."""
+
+    streams: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def observe(self, span: SpanRecord, node: str) -> None:
+        """Nothing."""
+
+    def trace(self, observed: Observed) -> None:
+        """How many runs the window has."""
+        assert observed.cohort.window is not None
+        self.seen.append(len(list(observed.cohort.window)))
+
+    def findings(self, now_ns: int) -> list[Finding]:
+        """None."""
+        return []
+
+
+def test_what_compares_two_models_is_no_run(traced: "type[Traced]") -> None:
+    """A route at level shadow asks the other model in a trace of its own; a run whose answer was compared is a run."""
+    counted = _Counted()
+    core = LoggingCore(rng=random.Random(0), using=[counted])
+    runs = [serial(traced, 1), serial(traced, 3)]
+    runs[1].spans[0].attributes["antiphon.shadow.equal"] = True
+    beside = traced(2, run="run1")
+    beside.add(None, "shadow p", 0, 10, antiphon__shadow__equal=True, antiphon__operation="model")
+    for trace in (runs[0], beside, runs[1]):
+        core.feed(TelemetryBatch(node="n", sequence=trace.number, spans=trace.spans), trace.at_ns)
+        core.tick(trace.at_ns + 3 * S)
+    assert counted.seen == [1, 1, 2]
 
 
 @pytest.mark.parametrize("value", [None, 3, "x", [1], {"a": 1}, float("nan"), -1, True])

@@ -20,9 +20,9 @@ from antiphon.schemas.telemetry import SpanRecord, TelemetryBatch
 DATA = Path(__file__).parents[2] / "data" / "foreign"
 PROGRAMS = ("langgraph", "pydantic_ai", "openai_agents")
 LONG = "".join(f"Rule {number}: prefer the train where it takes less than {number} hours. " for number in range(90))
-TOKENS = {"gen_ai.usage.input_tokens": 2_000, "gen_ai.usage.cache_read.input_tokens": 0}
+KIND = "openinference.span.kind"
 
-KEY = "3"  # which of eight prompts goes to which of two servers hangs on their hashes; with this one half go to each
+KEY = "4"  # which of eight prompts goes to which of two servers hangs on their hashes; with this one half go to each
 
 Plant = Callable[[list[SpanRecord], int], list[SpanRecord]]
 
@@ -74,87 +74,132 @@ def patterns(findings: list[Finding]) -> set[str]:
 
 
 def is_call(span: SpanRecord, operation: str) -> bool:
-    """Whether it is a span of that GenAI operation."""
-    return bool(span.attributes.get("gen_ai.operation.name") == operation)
+    """Whether it is a span of that GenAI operation, or of the kind that OpenInference calls so."""
+    kind = {"chat": "LLM", "execute_tool": "TOOL"}[operation]
+    return operation == span.attributes.get("gen_ai.operation.name") or kind == span.attributes.get(KIND)
 
 
-def placed(span: SpanRecord, root: SpanRecord, number: int, start_ms: float, end_ms: float, **more: Any) -> SpanRecord:
-    """A copy of a call below ``root`` at other times; ``__`` in a keyword stands for a dot."""
-    attributes = span.attributes | {key.replace("__", "."): value for key, value in more.items()}
+def first(made: list[SpanRecord], operation: str) -> SpanRecord:
+    """The first call of that kind."""
+    return next(span for span in made if is_call(span, operation))
+
+
+def told(
+    span: SpanRecord,
+    *,
+    system: str | None = None,
+    prompt: str | None = None,
+    tokens: int | None = None,
+    cached: int = 0,
+    arguments: object = None,
+    result: str | None = None,
+    tool: str | None = None,
+) -> dict[str, Any]:
+    """A call's attributes, in the vocabulary of its program, with another prompt, arguments or result.
+
+    ``tool``: its name, of one that only retrieves.
+    """
+    more: dict[str, Any] = {}
+    if KIND not in span.attributes:
+        text = None if prompt is None else [{"role": "user", "parts": [{"type": "text", "content": prompt}]}]
+        more = {
+            "gen_ai.system_instructions": None if system is None else json.dumps([{"type": "text", "content": system}]),
+            "gen_ai.input.messages": None if text is None else json.dumps(text),
+            "gen_ai.usage.input_tokens": tokens,
+            "gen_ai.usage.cache_read.input_tokens": None if tokens is None else cached,
+            "gen_ai.tool.call.arguments": None if arguments is None else json.dumps(arguments),
+            "gen_ai.tool.call.result": result,
+            "gen_ai.operation.name": None if tool is None else "retrieval",
+            "gen_ai.tool.name": tool,
+        }
+        return span.attributes | {name: value for name, value in more.items() if value is not None}
+    known = span.attributes
+    if system is not None or prompt is not None:
+        known = {name: value for name, value in known.items() if not name.startswith(("llm.input_messages", "input."))}
+        parts = {"system": system, "user": prompt}
+        for i, (role, said) in enumerate((role, said) for role, said in parts.items() if said is not None):
+            more |= {f"llm.input_messages.{i}.message.role": role, f"llm.input_messages.{i}.message.content": said}
+    more |= {
+        "llm.token_count.prompt": tokens,
+        "llm.token_count.prompt_details.cache_read": None if tokens is None else cached,
+        "input.value": None if arguments is None else json.dumps(arguments),
+        "input.mime_type": None if arguments is None else "application/json",
+        "output.value": result,
+        KIND: None if tool is None else "RETRIEVER",
+        "tool.name": tool,
+    }
+    return known | {name: value for name, value in more.items() if value is not None}
+
+
+def placed(span: SpanRecord, root: SpanRecord, number: int, start_ms: float, end_ms: float, **said: Any) -> SpanRecord:
+    """A copy of a call below ``root`` at other times, ``told`` otherwise."""
     start_ns, end_ns = (root.start_ns + int(ms * MS) for ms in (start_ms, end_ms))
     span_id = bytes(a ^ b for a, b in zip(root.span_id, (number + 1).to_bytes(8, "little"), strict=True))
     return replace(
-        span, span_id=span_id, parent_id=root.span_id, start_ns=start_ns, end_ns=end_ns, attributes=attributes
+        span, span_id=span_id, parent_id=root.span_id, start_ns=start_ns, end_ns=end_ns, attributes=told(span, **said)
     )
-
-
-def instructions(text: str) -> str:
-    """A system prompt as the GenAI conventions write it."""
-    return json.dumps([{"type": "text", "content": text}])
 
 
 def serial_models(made: list[SpanRecord], number: int) -> list[SpanRecord]:
     """Two model calls with prompts of their own, one after the other, in this order or that."""
-    root, chat = made[0], next(span for span in made if is_call(span, "chat"))
-    first, second = ("Translate.", "Count.") if number % 2 else ("Count.", "Translate.")
+    root, chat = made[0], first(made, "chat")
+    before, after = ("Translate.", "Count.") if number % 2 else ("Count.", "Translate.")
     return [
         replace(root, end_ns=root.start_ns + 805 * MS),
-        placed(chat, root, 0, 2, 402, gen_ai__system_instructions=instructions(first)),
-        placed(chat, root, 1, 403, 803, gen_ai__system_instructions=instructions(second)),
+        placed(chat, root, 0, 2, 402, system=before, prompt="What?"),
+        placed(chat, root, 1, 403, 803, system=after, prompt="What?"),
     ]
 
 
 def one_by_one(made: list[SpanRecord], number: int) -> list[SpanRecord]:
     """Eight tool calls in a row, each with another argument."""
-    root, tool = made[0], next(span for span in made if is_call(span, "execute_tool"))
-    calls = [
-        placed(tool, root, i, 60 * i, 60 * i + 55, gen_ai__tool__call__arguments=json.dumps({"city": f"{number}-{i}"}))
-        for i in range(8)
-    ]
+    root, tool = made[0], first(made, "execute_tool")
+    calls = [placed(tool, root, i, 60 * i, 60 * i + 55, arguments={"city": f"{number}-{i}"}) for i in range(8)]
     return [replace(root, end_ns=calls[-1].end_ns), *calls]
 
 
 def asking_again(made: list[SpanRecord], number: int) -> list[SpanRecord]:
     """The model looks up the same thing three times and reads the same answer."""
-    lookup = next(span for span in made if is_call(span, "execute_tool"))
-    search = lookup.attributes | {
-        "gen_ai.operation.name": "retrieval",
-        "gen_ai.tool.call.arguments": f'{{"n":{number}}}',
-    }
+    lookup = first(made, "execute_tool")
+    search = told(lookup, arguments={"n": number}, tool="get_weather")
     return [replace(span, attributes=search) if is_call(span, "execute_tool") else span for span in made]
 
 
 def dated_prompt(made: list[SpanRecord], number: int) -> list[SpanRecord]:
     """A date at the beginning of a long prompt."""
-    root, chat = made[0], next(span for span in made if is_call(span, "chat"))
-    messages = json.dumps([{"role": "user", "parts": [{"type": "text", "content": LONG}]}])
-    dated = {"gen_ai.system_instructions": instructions(f"It is {number} o'clock."), "gen_ai.input.messages": messages}
-    return [root, placed(chat, root, 0, 1, 300, **dated, **TOKENS)]
+    root, chat = made[0], first(made, "chat")
+    return [root, placed(chat, root, 0, 1, 300, system=f"It is {number} o'clock.", prompt=LONG, tokens=2_000)]
 
 
 def spread(made: list[SpanRecord], number: int) -> list[SpanRecord]:
     """Each of eight long prompts goes to either of two servers, which both compute it when they first see it."""
-    root, chat = made[0], next(span for span in made if is_call(span, "chat"))
-    messages = [{"role": "user", "parts": [{"type": "text", "content": f"Topic {number // 2 % 8}. {LONG}"}]}]
-    server = {"server.address": f"gpu-{number % 2}", "gen_ai.input.messages": json.dumps(messages)}
+    root, chat = made[0], first(made, "chat")
     cached = 0 if number < 16 else 1_280
-    usage = TOKENS | {"gen_ai.usage.cache_read.input_tokens": cached}
-    return [root, placed(chat, root, 0, 1, 50 + 0.15 * (2_000 - cached), **server, **usage)]
+    asked = f"Topic {number // 2 % 8}. {LONG}"
+    call = placed(chat, root, 0, 1, 50 + 0.15 * (2_000 - cached), prompt=asked, tokens=2_000, cached=cached)
+    call.attributes["server.address"] = f"gpu-{number % 2}"
+    return [root, call]
 
 
 def never_called(made: list[SpanRecord], number: int) -> list[SpanRecord]:
     """A third tool is offered and not used."""
     for span in made:
-        if is_call(span, "chat"):
+        if not is_call(span, "chat"):
+            continue
+        more = {"name": "book_train", "description": "Books a seat. " * 40}
+        if KIND in span.attributes:
+            known = json.loads(span.attributes["llm.tools.0.tool.json_schema"])
+            known["function"] |= more
+            span.attributes["llm.tools.2.tool.json_schema"] = json.dumps(known)
+        else:
             offered = json.loads(span.attributes["gen_ai.tool.definitions"])
-            offered.append({**offered[0], "name": "book_train", "description": "Books a seat. " * 40})
-            span.attributes["gen_ai.tool.definitions"] = json.dumps(offered)
+            span.attributes["gen_ai.tool.definitions"] = json.dumps([*offered, offered[0] | more])
     return made
 
 
 def straggler(made: list[SpanRecord], number: int) -> list[SpanRecord]:
     """Four lookups at once; now and then one takes twenty times as long."""
-    root, lookup = made[0], next(span for span in made if is_call(span, "execute_tool"))
+    root, lookup = made[0], first(made, "execute_tool")
     calls = [
         placed(
             lookup,
@@ -162,8 +207,8 @@ def straggler(made: list[SpanRecord], number: int) -> list[SpanRecord]:
             i,
             1,
             2_000 if i == 2 and number % 5 == 4 else 100,
-            gen_ai__operation__name="retrieval",
-            gen_ai__tool__call__arguments=json.dumps({"city": f"{number}-{i}"}),
+            arguments={"city": f"{number}-{i}"},
+            tool="get_weather",
         )
         for i in range(4)
     ]
@@ -175,26 +220,24 @@ REPLY = "The sky is blue because the air scatters short waves far more than it s
 
 def unused_lookup(made: list[SpanRecord], number: int) -> list[SpanRecord]:
     """Something long is looked up first, and nothing is made of it."""
-    root, lookup = made[0], next(span for span in made if is_call(span, "execute_tool"))
-    spare = placed(lookup, root, 0, 1, 301, gen_ai__operation__name="retrieval", gen_ai__tool__name="recall")
-    spare.attributes["gen_ai.tool.call.result"] = f"Entry {number}. " + REPLY
+    root, lookup = made[0], first(made, "execute_tool")
+    spare = placed(lookup, root, 0, 1, 301, tool="recall", result=f"Entry {number}. {REPLY}")
     shifted = [replace(s, start_ns=s.start_ns + 300 * MS, end_ns=s.end_ns + 300 * MS) for s in made[1:]]
     return [replace(root, end_ns=root.end_ns + 300 * MS), spare, *shifted]
 
 
 def late_consumer(made: list[SpanRecord], number: int) -> list[SpanRecord]:
     """A text that came in chunks is looked up when all of it is there."""
-    root = made[0]
-    chat, lookup = (next(span for span in made if is_call(span, kind)) for kind in ("chat", "execute_tool"))
+    root, chat, lookup = made[0], first(made, "chat"), first(made, "execute_tool")
     said = [{"role": "assistant", "parts": [{"type": "text", "content": REPLY}], "finish_reason": "stop"}]
-    wrote = placed(chat, root, 0, 1, 1_001, gen_ai__output__messages=json.dumps(said))
+    wrote = placed(chat, root, 0, 1, 1_001)
     wrote.attributes |= {
+        "gen_ai.output.messages": json.dumps(said),
         "gen_ai.response.time_to_first_chunk": 0.1,
         "gen_ai.usage.output_tokens": 120,
         "gen_ai.response.finish_reasons": ["stop"],
     }
-    reads = placed(lookup, root, 1, 1_003, 2_003, gen_ai__operation__name="retrieval", gen_ai__tool__name="recall")
-    reads.attributes["gen_ai.tool.call.arguments"] = json.dumps({"text": REPLY})
+    reads = placed(lookup, root, 1, 1_003, 2_003, arguments={"text": REPLY}, tool="recall")
     return [replace(root, end_ns=root.start_ns + 2_010 * MS), wrote, reads]
 
 
@@ -212,30 +255,38 @@ def test_runs_at_the_same_time_make_duplicates() -> None:
 
 
 @pytest.fixture(scope="module")
-def unplanted() -> set[str]:
-    """What is found in the pydantic-ai program as it is."""
-    return patterns(found_in(program("pydantic_ai"), None))
+def unplanted() -> dict[str, set[str]]:
+    """What is found in each program as it is."""
+    return {name: patterns(found_in(program(name), None)) for name in PROGRAMS}
+
+
+HANDLERS = {"langgraph": "planner.run", "pydantic_ai": "planner.run", "openai_agents": "Agent workflow.run"}
+ALL, ALONE = PROGRAMS, ("pydantic_ai",)
 
 
 @pytest.mark.parametrize(
-    ("pattern", "plant", "subject"),
+    ("pattern", "plant", "subject", "programs"),
     [
-        ("p1", serial_models, "planner.run"),
-        ("p2", one_by_one, "tool get_weather"),
-        ("p6", asking_again, "tool get_weather"),
-        ("p8", dated_prompt, "planner.run"),
-        ("p9", spread, "model gpt-4o-mini"),
-        ("p10", never_called, "planner.run"),
-        ("p15", unused_lookup, "tool recall"),
-        ("p21", late_consumer, "planner.run"),
-        ("p16", straggler, "tool get_weather"),
+        ("p1", serial_models, "", ALL),
+        ("p2", one_by_one, "tool get_weather", ALL),
+        ("p6", asking_again, "tool get_weather", ("pydantic_ai", "openai_agents")),  # LangGraph's model is no sibling
+        ("p8", dated_prompt, "", ALL),
+        ("p9", spread, "model gpt-4o-mini", ALL),
+        ("p10", never_called, "", ALONE),  # LangGraph's tools are called elsewhere; the other one does not list them
+        ("p15", unused_lookup, "tool recall", ALONE),  # the others' models answer in handlers of their own
+        ("p16", straggler, "tool get_weather", ALL),
+        ("p21", late_consumer, "", ALONE),  # OpenInference has no time of the first chunk
     ],
 )
-def test_a_planted_waste_is_found(pattern: str, plant: Plant, subject: str, unplanted: set[str]) -> None:
-    """In copies of the pydantic-ai program, and not in the program as it is."""
-    found = [finding for finding in found_in(program("pydantic_ai"), plant) if finding.pattern == pattern]
-    assert found and any(subject in f"{finding.subject} {finding.title}" for finding in found)
-    assert pattern not in unplanted
+def test_a_planted_waste_is_found(
+    pattern: str, plant: Plant, subject: str, programs: tuple[str, ...], unplanted: dict[str, set[str]]
+) -> None:
+    """In copies of the programs whose traces can show it, and not in the programs as they are."""
+    for name in programs:
+        found = [finding for finding in found_in(program(name), plant) if finding.pattern == pattern]
+        wanted = subject or HANDLERS[name]
+        assert any(wanted in f"{finding.subject} {finding.title}" for finding in found), name
+        assert pattern not in unplanted[name]
 
 
 def test_what_lacks_evidence_is_silent() -> None:

@@ -182,6 +182,30 @@ def test_a_proven_finding_climbs_step_by_step() -> None:
     assert decide(standing(held.say, Level.CANARY, Verdict.SAVES, allowed=Level.CANARY)) is None
 
 
+def test_a_verified_canary_is_told_again_when_it_was_measured_again() -> None:
+    """With what it saves now; it stays where it is."""
+    said = finding(state=FindingState.VERIFIED, realised=Realised(saving=Saving(), runs=(4, 5)))
+    move = decide(standing(said, Level.CANARY, Verdict.AGAIN, allowed=Level.CANARY))
+    assert move is not None and move.say is not None and move.say.realised is not None
+    assert (move.put, move.remove, move.say.state, move.say.realised.runs) == (None, "", FindingState.VERIFIED, (9, 9))
+    assert move.say.note == "why; serves 50% of runs until a person says on"
+
+
+@pytest.mark.parametrize("grade", [Grade.A, Grade.B])
+def test_a_shadow_whose_results_agree_is_open_again_when_its_time_is_up(grade: Grade) -> None:
+    """What keeps it from a canary is no refutation: its note says what was compared, and its policy goes."""
+    said = finding(state=FindingState.SHADOW, grade=grade)
+    late: dict[str, Any] = {"allowed": Level.SUGGEST, "now_ms": NOW - 60_000 + EXPERIMENT_MS}
+    assert decide(standing(said, Level.SHADOW, Verdict.EQUAL, allowed=Level.SUGGEST)) is None
+    move = decide(standing(said, Level.SHADOW, Verdict.EQUAL, **late))
+    assert move is not None and move.say is not None
+    assert (move.say.state, move.remove) == (FindingState.OPEN, policy_id(said))
+    assert move.say.note == "why: a canary may begin"
+    # The bus failed before the policy was removed.
+    assert decide(standing(move.say, Level.SHADOW, Verdict.EQUAL, **late)) == Move(remove=policy_id(said))
+    assert decide(standing(move.say, **late)) is None
+
+
 @pytest.mark.parametrize(
     ("level", "state"),
     [

@@ -3,14 +3,18 @@
 import asyncio
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from antiphon import Agent, Context, Message, System, tool
 from antiphon.agents.logging_agent.core import LoggingCore
+from antiphon.runtime.errors import HandlerFailed, TaskDead
 from antiphon.runtime.testing import memory_system
-from antiphon.schemas.finding import Finding, Grade
+from antiphon.runtime.whatif import facts
+from antiphon.schemas.finding import Finding, FindingState, Grade
+from antiphon.schemas.policy import Level, Policy
 from antiphon.schemas.telemetry import TelemetryBatch
 
 S = 1_000_000_000
@@ -121,23 +125,59 @@ async def vote(message: Note, ctx: Context) -> Verdict:
     return Verdict(good=sum(one.good for one in group.values) > 1)
 
 
+clerk = Agent("clerk", max_attempts=3, first_retry_s=0.01)
+
+
+@peer.handles
+async def refuse(message: Note, ctx: Context) -> Note:
+    """Is never there."""
+    await asyncio.sleep(0.02)
+    raise ConnectionError("nobody is there")
+
+
+@clerk.handles
+async def file(message: Note, ctx: Context) -> Note:
+    """Tries twice in each of its attempts."""
+    with suppress(HandlerFailed):
+        return await ctx.ask(refuse, message)
+    return await ctx.ask(refuse, message)
+
+
+@planner.handles
+async def deliver(message: Note, ctx: Context) -> Note:
+    """Has it filed, or goes without."""
+    with suppress(TaskDead):
+        return await ctx.call(file, message)
+    return message
+
+
 Findings = Callable[..., Any]
+
+
+async def recorded(
+    handler: Any, *, runs: int = 24, at_once: int = 6, policies: Sequence[Policy] = (), durable: bool = False
+) -> list[TelemetryBatch]:
+    """What nodes record of so many runs, ``at_once`` of them at a time."""
+    batches: list[TelemetryBatch] = []
+    system = System("s", agents=[peer, planner, clerk], policies=policies)
+    async with memory_system(system, spans=batches.append) as client:
+        for first in range(0, runs, at_once):
+            notes = [Note(text=f"question {i}") for i in range(first, first + at_once)]
+            if durable:
+                await asyncio.gather(*[(await client.submit(handler, note)).result(timeout_s=60) for note in notes])
+            else:
+                await asyncio.gather(*(client.ask(handler, note) for note in notes))
+    return batches
 
 
 @pytest.fixture
 def findings() -> Findings:
-    """``findings(handler, pattern)``: what is said of 24 runs, ``at_once`` of them at a time."""
+    """``findings(handler, pattern)``: what is said of the runs that are ``recorded``."""
 
-    async def run(handler: Any, pattern: str, *, at_once: int = 6) -> list[Finding]:
+    async def run(handler: Any, pattern: str, **settings: Any) -> list[Finding]:
         core = LoggingCore(rng=random.Random(1))
-        batches: list[TelemetryBatch] = []
-        system = System("s", agents=[peer, planner])
-        async with memory_system(system, spans=batches.append) as client:
-            for first in range(0, 24, at_once):
-                notes = [Note(text=f"question {i}") for i in range(first, first + at_once)]
-                await asyncio.gather(*(client.ask(handler, note) for note in notes))
         last: dict[str, Finding] = {}
-        for batch in batches:
+        for batch in await recorded(handler, **settings):
             core.feed(batch, S)
         for second in range(100, 103):
             last.update((finding.id, finding) for finding in core.tick(second * S))
@@ -165,6 +205,18 @@ async def test_p6_sees_the_same_search_three_times(findings: Findings) -> None:
     (finding,) = await findings(again, "p6")
     assert finding.subject == "tool search"
     assert finding.saving.latency_s.point == pytest.approx(0.06, rel=0.3)
+
+
+async def test_p14_sees_retries_of_retries_and_its_remedy_ends_them(findings: Findings) -> None:
+    """Three attempts of a task make two requests each; with the policy that is proposed there is one attempt."""
+    (finding,) = await findings(deliver, "p14", runs=12, durable=True)
+    assert (finding.state, finding.subject) == (FindingState.OPEN, "call clerk.file")
+    assert finding.saving.latency_s.point > 0.08
+    policy = Policy(id="once", proposal=finding.remedy.proposal, level=Level.ON)
+    for policies, attempts in (([], 3), ([policy], 1)):
+        batches = await recorded(deliver, runs=2, at_once=2, policies=policies, durable=True)
+        spans = [span for batch in batches for span in batch.spans if span.end_ns]
+        assert sum(facts.label(span) == "clerk.file" for span in spans) == 2 * attempts
 
 
 async def test_p15_sees_an_answer_that_nothing_is_made_of(findings: Findings) -> None:

@@ -8,11 +8,20 @@ from typing import Any
 
 import pytest
 
-from antiphon.agents.logging_agent.trial import LeftOut, Sample
-from antiphon.agents.logging_agent.verifier import COMPARED, MOST_RUNS, Measured, Verdict, measure, primary
+from antiphon.agents.logging_agent.trial import LeftOut
+from antiphon.agents.logging_agent.units import Sample, Unit
+from antiphon.agents.logging_agent.verifier import (
+    COMPARED,
+    MOST_RUNS,
+    MOST_SLICES,
+    Measured,
+    Verdict,
+    measure,
+    primary,
+)
 from antiphon.runtime.policies.arms import Arm, arm_of
 from antiphon.schemas.finding import Estimate, Finding, FindingState, Grade, Realised, Remedy, Saving
-from antiphon.schemas.policy import Level, Policy, Proposal, SingleFlight
+from antiphon.schemas.policy import Arms, Level, Policy, Proposal, SingleFlight
 
 PROPOSAL = Proposal(action=SingleFlight(), target="tool look")
 
@@ -43,15 +52,26 @@ class Runs:
     """As a Trial: what came in so far."""
 
     policy: Policy
-    samples: list[Sample] = field(default_factory=list)
+    units: list[Unit] = field(default_factory=list)
     left_out: LeftOut = field(default_factory=LeftOut)
     compared: int = 0
     mismatches: int = 0
+
+    def add(self, one: Sample, treated: bool | None = None) -> None:
+        """A run that is a unit of its own, by its id treated or not."""
+        unit = Unit(is_treated(one) if treated is None else treated)
+        unit.add(one)
+        self.units.append(unit)
 
 
 def policy(level: Level = Level.CANARY) -> Policy:
     """Half of the runs are treated."""
     return Policy(id="p3-f", proposal=PROPOSAL, level=level, finding="f" * 32)
+
+
+def is_treated(one: Sample) -> bool:
+    """By its id."""
+    return arm_of(policy(), one.run, 0) is Arm.TREATED
 
 
 def sample(
@@ -62,15 +82,13 @@ def sample(
     treated = arm_of(policy(), name, 0) is Arm.TREATED
     size = rng.lognormvariate(0, 0.3)
     return Sample(
-        unit=name,
-        treated=treated,
+        run=name,
         failed=rng.random() < (failing if treated else 0.01),
         latency_s=size * rng.lognormvariate(0, 0.3) * (1 - effect * treated),
         tokens=1_000 * size * (1 + more_tokens * treated),
         model_s=0.5 * size,
         usd=0.0,
         input_tokens=1_000 * size,
-        score=None,
     )
 
 
@@ -83,12 +101,12 @@ def tried(samples: Iterable[Sample], *, look: int) -> tuple[Verdict, int, str]:
     """The first verdict, after how many runs, and why."""
     runs = Runs(policy())
     for sample in samples:
-        runs.samples.append(sample)
-        if len(runs.samples) % look == 0:
+        runs.add(sample)
+        if len(runs.units) % look == 0:
             found = told(runs, finding())
             if found.verdict is not Verdict.OPEN:
-                return found.verdict, len(runs.samples), found.note
-    return Verdict.OPEN, len(runs.samples), ""
+                return found.verdict, len(runs.units), found.note
+    return Verdict.OPEN, len(runs.units), ""
 
 
 def many(seeds: int, runs: int, *, look: int = 50, **how: Any) -> list[tuple[Verdict, int, str]]:
@@ -136,8 +154,8 @@ def test_rare_slow_runs_trip_the_guardrail_of_the_99th_percentile() -> None:
     rng = random.Random(1)
     for number in range(1_500):
         one = sample(number, rng, seed=1, effect=0.04)
-        slow = one.treated and rng.random() < 0.03
-        runs.samples.append(one if not slow else replace(one, latency_s=5.0))
+        slow = is_treated(one) and rng.random() < 0.03
+        runs.add(one if not slow else replace(one, latency_s=5.0))
     assert "the slowest runs are slower" in told(runs, finding()).note
 
 
@@ -147,17 +165,18 @@ def test_a_lower_score_is_harm() -> None:
     rng = random.Random(2)
     for number in range(300):
         one = sample(number, rng, seed=2, effect=0.2)
-        score = rng.gauss(0.8 if one.treated else 0.9, 0.1)
-        runs.samples.append(replace(one, score=score))
+        runs.add(one)
+        runs.units[-1].score("helpful", rng.gauss(0.8 if is_treated(one) else 0.9, 0.1), None)
     found = told(runs, finding())
-    assert (found.verdict, "the score gets worse" in found.note) == (Verdict.HARMS, True)
+    assert (found.verdict, "the score helpful gets worse" in found.note) == (Verdict.HARMS, True)
 
 
 def test_the_realised_saving_has_interval_counts_and_the_error_of_the_prediction() -> None:
     """Predicted 0.2 s where 0.4 were saved: the error is about -50 %."""
     runs = Runs(policy())
     rng = random.Random(3)
-    runs.samples = [sample(number, rng, seed=3, effect=0.4) for number in range(600)]
+    for number in range(600):
+        runs.add(sample(number, rng, seed=3, effect=0.4))
     found = told(runs, finding(0.2))
     assert found.verdict is Verdict.SAVES
     got = found.realised
@@ -168,11 +187,33 @@ def test_the_realised_saving_has_interval_counts_and_the_error_of_the_prediction
     assert got.saving.usd is None  # nothing costs anything
 
 
+def test_what_is_verified_is_measured_again_over_twice_the_runs() -> None:
+    """The first word came where chance helped; with twice the runs the saving and the prediction's error are new."""
+    runs = Runs(policy())
+    rng = random.Random(3)
+    for number in range(100):
+        runs.add(sample(number, rng, seed=3, effect=0.4))
+    first = told(runs, finding(0.2))
+    assert (first.verdict, first.realised is not None) == (Verdict.SAVES, True)
+    verified = finding(0.2, first.realised).model_copy(update={"state": FindingState.VERIFIED})
+    for number in range(100, 199):
+        runs.add(sample(number, rng, seed=3, effect=0.2))
+    assert told(runs, verified).verdict is Verdict.OPEN
+    runs.add(sample(199, rng, seed=3, effect=0.2))
+    again = told(runs, verified)
+    assert (again.verdict, again.realised is not None) == (Verdict.AGAIN, True)
+    assert first.realised is not None and again.realised is not None
+    assert sum(again.realised.runs) == 200
+    assert first.realised.saving.latency_s is not None and again.realised.saving.latency_s is not None
+    assert again.realised.saving.latency_s.point < first.realised.saving.latency_s.point
+
+
 def test_an_experiment_that_shows_nothing_ends() -> None:
     """After MOST_RUNS, with what was measured."""
     runs = Runs(policy())
     rng = random.Random(4)
-    runs.samples = [sample(number, rng, seed=4) for number in range(MOST_RUNS)]
+    for number in range(MOST_RUNS):
+        runs.add(sample(number, rng, seed=4))
     found = told(runs, finding(0.01))
     assert found.verdict is Verdict.NOTHING
     assert found.realised is not None
@@ -196,7 +237,7 @@ def test_failures_at_level_on_are_compared_with_those_that_the_control_had() -> 
         runs = Runs(policy(Level.ON))
         for number in range(200):
             one = sample(number, rng, seed=5, failing=0.0)
-            runs.samples.append(replace(one, treated=True, failed=number < failed))
+            runs.add(replace(one, failed=number < failed), treated=True)
         return runs
 
     assert told(on(30), finding(realised=before)).verdict is Verdict.HARMS
@@ -227,8 +268,51 @@ def test_work_that_is_done_twice_at_once_is_verified_by_its_tokens() -> None:
     )
     runs, rng = Runs(policy()), random.Random(8)
     for number in range(100):
-        runs.samples.append(sample(number, rng, seed=8, more_tokens=-0.25))
+        runs.add(sample(number, rng, seed=8, more_tokens=-0.25))
     measured = told(runs, one)
     assert measured.verdict is Verdict.SAVES
     assert measured.realised is not None
     assert abs(measured.realised.prediction_error or 1.0) < 0.2
+
+
+def sliced(slices: int, rng: random.Random, *, effect: float = 0.0, failing: float = 0.01, run_s: float = 20) -> Runs:
+    """Time slices of 10 s at ``run_s`` runs a second: what one takes moves with the load, which its slice shares."""
+    by_time = policy().model_copy(update={"arms": Arms.TIME, "slice_s": 10.0})
+    runs = Runs(by_time)
+    for number in range(slices):
+        unit = Unit(arm_of(by_time, "", 10_000 * number) is Arm.TREATED)
+        load = rng.lognormvariate(0, 0.2)
+        for run in range(int(10 * run_s)):
+            one = sample(run, rng, seed=number)
+            took_s = one.latency_s * load * (1 - effect * unit.treated)
+            unit.add(replace(one, latency_s=took_s, failed=rng.random() < (failing if unit.treated else 0.01)))
+        runs.units.append(unit)
+    return runs
+
+
+@pytest.mark.parametrize("run_s", [2, 20])
+def test_slices_of_a_busy_system_verify_what_is_saved(run_s: float) -> None:
+    """At 20 runs a second as at 2: 60 slices, however many runs that is."""
+    found = told(sliced(60, random.Random(12), effect=0.5, run_s=run_s), finding(0.5))
+    assert found.verdict is Verdict.SAVES
+    assert found.realised is not None and found.realised.saving.latency_s is not None
+    assert found.realised.saving.latency_p95_s is not None
+    assert sum(found.realised.runs) == 600 * run_s
+    assert found.realised.saving.latency_s.low < 0.56 < found.realised.saving.latency_s.high
+    assert found.note.endswith(" time slices)")
+
+
+def test_slices_that_show_nothing_end_by_their_own_number() -> None:
+    """MOST_SLICES in both arms; the runs of a busy system do not use an experiment up."""
+    assert told(sliced(60, random.Random(10)), finding(0.5)).verdict is Verdict.OPEN  # of 12,000 runs
+    whole = sliced(3 * MOST_SLICES, random.Random(10), run_s=0.3)
+    control = [unit for unit in whole.units if not unit.treated]
+    short = Runs(whole.policy, [unit for unit in whole.units if unit.treated or unit in control[: MOST_SLICES - 1]])
+    assert (told(short, finding(0.5)).verdict, told(whole, finding(0.5)).verdict) == (Verdict.OPEN, Verdict.NOTHING)
+
+
+def test_failures_in_slices_that_all_have_some_are_told_from_chance() -> None:
+    """Where every slice has failures, those count that have more than their part: 4 % with the remedy, 1 % without."""
+    assert "more runs fail with the remedy" in told(sliced(60, random.Random(11), failing=0.04), finding(0.5)).note
+    wrong = sum(told(sliced(30, random.Random(n), run_s=5), finding(0.5)).verdict is Verdict.HARMS for n in range(20))
+    assert wrong <= 2

@@ -47,6 +47,25 @@ def test_large_runs_push_out_others(traced: "type[Traced]") -> None:
     assert [observed.trace.run for observed in window] == ["run2"]
 
 
+def test_what_was_edited_of_a_run_goes_with_it(traced: "type[Traced]") -> None:
+    """Two whole programs for each gain would be most of what detectors remember; the seconds stay."""
+    window = Window()
+    one = traced(1)
+    one.tool(one.ask(None, "writer.write", 0, 100), "search", 0, 90)
+    first = seen(one)
+    window.add(first)
+    assert first.run is not None
+    saved = first.saved_s(first.run.cautious, first.run.program)
+    assert saved is not None and saved.doubted().edit is saved.edit
+    for number in range(2, RUNS + 2):
+        assert saved.edit.programs is not None
+        other = traced(number)
+        other.ask(None, "writer.write", 0, 100)
+        window.add(seen(other))
+    assert saved.edit.programs is None
+    assert tuple(saved) == (0.0, 0.0)
+
+
 def test_a_suspect_is_due_when_a_quarter_more_runs_say_so() -> None:
     """At once, then after each further run, and after eight seen runs only when two are new."""
     suspects: Suspects[str] = Suspects()

@@ -157,8 +157,11 @@ def test_tasks_are_exported_kept_and_listed(runs: list[str], shop: Path) -> None
     assert bad.exit_code == 1 and "line 1" in bad.stdout
 
 
-def test_versions_are_compared_on_recorded_tasks(runs: list[str]) -> None:
-    """A dearer and slower version differs in quality and latency by what was planted; the same one in nothing."""
+def test_versions_are_compared_on_recorded_tasks(runs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dearer and slower version differs in quality and latency by what was planted; the same one in nothing.
+
+    Which system it is about may be a setting.
+    """
     arguments = ("--on", "last 10000d", "--seeds", "2", "--json")
     said = command("compare", "shop.py:system", "other.py:system", *arguments)
     assert said.exit_code == 0, said.output
@@ -167,6 +170,11 @@ def test_versions_are_compared_on_recorded_tasks(runs: list[str]) -> None:
     assert found["latency, s"]["low"] <= 0.5 <= found["latency, s"]["high"] + 0.05
     same = json.loads(command("try-model", "any", "--system", "shop.py:system", *arguments).stdout)
     assert [each["difference"] for each in same["measured"] if each["name"] != "latency, s"] == [0.0, 0.0, 0.0]
+    nameless = command("try-model", "any", *arguments)
+    assert nameless.exit_code == 1 and "add --system FILE.py:NAME, or set `system`" in nameless.stdout
+    monkeypatch.setenv("ANTIPHON_SYSTEM", "shop.py:system")
+    again = json.loads(command("try-model", "any", *arguments).stdout)
+    assert again["measured"][0] == same["measured"][0]
     shown = command("compare", "shop.py:system", "model:a=b", "--on", "last 10000d", "--seeds", "1")
     assert "90 % interval" in shown.stdout and "3 tasks, 1 seeds each" in shown.stdout
     for bad, why in (("nothing", "expected 'last 7d'"), ("last 1s", "no tasks to compare on")):
@@ -176,9 +184,14 @@ def test_versions_are_compared_on_recorded_tasks(runs: list[str]) -> None:
 
 @pytest.mark.nats
 async def test_a_run_is_replayed_from_the_bus(
-    serve: Callable[[Agent], Awaitable[Client]], command: Callable[..., Awaitable[Any]], shop: Path
+    serve: Callable[[Agent], Awaitable[Client]],
+    command: Callable[..., Awaitable[Any]],
+    shop: Path,
 ) -> None:
-    """Identical with its own code, status 1 with other code, and another message is answered beside the record."""
+    """Identical with its own code, status 1 with other code, and another message is answered beside the record.
+
+    The code is the setting's where the command names none.
+    """
     agent = load_system("shop.py:system").agents[0]
     client = await serve(agent)
     handler: Any = agent.handlers["sell"]
@@ -186,6 +199,10 @@ async def test_a_run_is_replayed_from_the_bus(
     await task.result(timeout_s=20)
     same = await command("replay", task.run, "--system", "shop.py:system")
     assert (same.status, same.out.strip()) == (0, "identical, 1 operation of 1 task"), same.err
+    nameless = await command("replay", task.run)
+    assert nameless.status == 1 and "set `system` in antiphon.toml" in nameless.err
+    (shop / "antiphon.toml").write_text('system = "shop.py:system"\n')
+    assert (await command("replay", task.run)).out == same.out
     other = await command("replay", task.run, "--system", "other.py:system")
     assert other.status == 1
     for part in ("diverges at operation 1", "recorded   tool price", "this code  sleep sleep", "0.5"):

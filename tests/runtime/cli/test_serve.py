@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from antiphon.runtime.cli.serve import placed
+from antiphon.runtime.cli.commands import app
+from antiphon.runtime.cli.serve import at_once, placed
+from antiphon.runtime.engine.engine_config import EngineConfig
 from antiphon.runtime.errors import ConfigurationError
 from antiphon.runtime.models.setting import LocalSetting
 from antiphon.runtime.settings import Settings, load_settings
@@ -25,6 +28,12 @@ def test_a_model_of_the_settings_is_what_they_say(tmp_path: Path) -> None:
     assert placed("never-heard-of", found) == ("never-heard-of", found)  # the registry says what there is
 
 
+def test_a_local_models_engine_is_given_every_request() -> None:
+    """It alone knows the order; an endpoint that orders nothing is given some."""
+    assert at_once(LocalSetting(path="x")) >= EngineConfig.max_waiting + EngineConfig.max_rows
+    assert at_once(None) == 64
+
+
 def test_what_was_pulled_needs_no_setting(tmp_path: Path) -> None:
     """Its name is the last part, as far as subjects can carry it."""
     name, found = placed("hf:org/Small.Model-1B", settings(tmp_path))
@@ -39,3 +48,19 @@ def test_settings_may_be_the_same_on_all_nodes(tmp_path: Path) -> None:
     assert own.models[name] == LocalSetting(path="smollm2-135m")
     with pytest.raises(ConfigurationError, match="must say where it runs"):
         placed("far", found)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (("--openai", "m", "--tenant", "acme"), "--tenant"),
+        (("--openai", "m", "--concurrency", "3"), "--concurrency"),
+        (("m", "--host", "0.0.0.0"), "--host"),
+        (("m", "--port", "8485"), "--port"),
+    ],
+)
+def test_an_option_of_the_other_form_is_refused(given: tuple[str, ...], named: str) -> None:
+    """It would change nothing, and whoever gave it would not know."""
+    done = CliRunner().invoke(app, ["serve", *given], env={"COLUMNS": "200"})
+    assert done.exit_code == 2
+    assert named in done.output

@@ -32,7 +32,7 @@ from antiphon.runtime.store.sqlite import Received, Store
 from antiphon.runtime.store.writer import StoreWriter
 from antiphon.runtime.testing import memory_cluster
 from antiphon.schemas.node import AgentCard, NodeCard
-from antiphon.schemas.telemetry import LogRecord, SpanEvent, SpanLink, SpanRecord, TelemetryBatch
+from antiphon.schemas.telemetry import LogRecord, SpanEvent, SpanRecord, TelemetryBatch
 
 S = 1_000_000_000
 START = 1_700_000_000 * S
@@ -61,9 +61,9 @@ class Make:
         )
 
     def send(
-        self, number: int, parent: int | None, to: str, at_s: float, took_s: float, op: str = "call"
+        self, number: int, parent: int | None, to: str, at_s: float, took_s: float, op: str = "call", **more: Any
     ) -> SpanRecord:
-        attributes = {"antiphon.operation": op, "messaging.destination.name": f"antiphon.default.task.{to}"}
+        attributes = {"antiphon.operation": op, "messaging.destination.name": f"antiphon.default.task.{to}", **more}
         return self.span(number, parent, at_s, took_s, attributes, kind=3, name="publish …")
 
     def handle(
@@ -99,7 +99,7 @@ class Make:
     def run(self) -> list[SpanRecord]:
         """Eight spans, 10 s."""
         tool = {"gen_ai.operation.name": "execute_tool", "evil": HOSTILE}
-        join = [SpanLink(trace_id=b"\x01" * 16, span_id=(4).to_bytes(8))]
+        join: dict[str, Any] = {"antiphon.msg.causes": [(3).to_bytes(8).hex()]}
         failed = self.handle(
             8,
             7,
@@ -108,7 +108,6 @@ class Make:
             1,
             status=2,
             status_message=HOSTILE,
-            links=join,
             attributes={"antiphon.attempt": 2},
         )
         failed.events.append(SpanEvent(name="exception", unix_ns=START, attributes={"exception.message": HOSTILE}))
@@ -119,7 +118,7 @@ class Make:
             self.handle(4, 3, "writer.write", 3, 4, wait_s=2),
             self.chat(5, 4, 4),
             self.span(6, 4, 5.5, 0.5, tool, name="execute_tool search"),
-            self.send(7, 2, "critic.review", 7.5, 2),
+            self.send(7, 2, "critic.review", 7.5, 2, **join),
             failed,
         ]
 
@@ -230,10 +229,10 @@ class Console:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    async def until(self, path: str, ready: Callable[[Any], bool]) -> Any:
+    async def until(self, path: str, ready: Callable[[Any], bool], **query: Any) -> Any:
         """What is found at ``path`` once it is so: telemetry takes 0.2 s to the store."""
         async with asyncio.timeout(10):
-            while not ready(found := await self.get(path)):  # noqa: ASYNC110  # the page asks again too
+            while not ready(found := await self.get(path, **query)):  # noqa: ASYNC110  # the page asks again too
                 await asyncio.sleep(0.02)  # it is on its way through the store
         return found
 
@@ -248,7 +247,7 @@ class Studio:
     home: Path
 
     @asynccontextmanager
-    async def open(self, access: Access = LOCAL) -> AsyncGenerator[Console, None]:
+    async def open(self, access: Access = LOCAL, *, capture_content: bool = False) -> AsyncGenerator[Console, None]:
         """A console that is reached so, on a port of its own."""
         async with AsyncExitStack() as stack:
             cluster = await stack.enter_async_context(
@@ -259,7 +258,7 @@ class Studio:
                 StoreWriter(self.store, client.host.bus.streams, SystemClock(), self.live).run()
             )
             stack.callback(writing.cancel)
-            office = Office(client, self.store, self.reader, capture_content=False)
+            office = Office(client, self.store, self.reader, capture_content=capture_content)
             entrance = entrance_of(access, TOKEN, self.store, SystemClock())
             app = create_app(
                 self.reader, _directory, TOKEN, self.live, more=office.routes(), access=access, entrance=entrance
@@ -267,7 +266,7 @@ class Studio:
             feed = feed_of_others(client.host)
             feed.start()
             stack.push_async_callback(feed.close)
-            receiver = Receiver(feed, client.host.content_hash, capture_content=False)
+            receiver = Receiver(feed, client.host.content_hash, capture_content=capture_content)
             door = Door(client, {"owner": SecretStr(TOKEN)}, (), receiver.routes())
             app.add_middleware(Beside, door=door.app)
             server = await serve(app, 0)
@@ -275,7 +274,7 @@ class Studio:
             stack.callback(office.close)
             address = f"{access.scheme}://127.0.0.1:{server.port}"
             http = httpx.AsyncClient(
-                base_url=address, headers={"authorization": f"Bearer {TOKEN}"}, timeout=20, verify=self.trust
+                base_url=address, headers={"authorization": f"Bearer {TOKEN}"}, timeout=60, verify=self.trust
             )
             await stack.enter_async_context(http)
             yield Console(client, self.store, address, http)

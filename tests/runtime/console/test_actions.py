@@ -1,5 +1,8 @@
 """The console changes things by named actions only, for its own page only, and notes each."""
 
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -7,6 +10,7 @@ import pytest
 
 from antiphon.runtime.finding_log import FindingLog
 from antiphon.schemas.finding import Finding, FindingState, Grade, Remedy
+from antiphon.schemas.parking import ParkedTask
 from antiphon.schemas.policy import Level, Policy, Proposal, Timeout
 
 
@@ -47,6 +51,40 @@ async def test_an_approval_is_edited_and_answered_once(console: Any) -> None:
     assert ended["value"]["text"] == "yes"
     again = await console.act("approval.answer", id=open_["id"], approved=False)
     assert again.status_code in (404, 409)
+
+
+async def test_tasks_are_found_by_state(console: Any) -> None:
+    """Parked and dead ones among all others; a parked one also when the record has forgotten its run."""
+    made: dict[str, list[str]] = {}
+    for text in ("hi", "break", "ask", "ask"):
+        answer = await console.act("task.submit", agent="clerk", handler="note", message={"text": text})
+        made.setdefault(text, []).append(answer.json()["result"]["task"])
+    await console.until("/api/dead", lambda found: found["letters"])
+    await console.until("/api/tasks", lambda found: len(found["tasks"]) == 1, state="succeeded")
+    dead = await console.until("/api/tasks", lambda found: found["tasks"], state="dead")
+    assert [(each["task"], each["state"], each["letter"] > 0) for each in dead["tasks"]] == [
+        (made["break"][0], "dead", True)
+    ]
+    parked = await console.until("/api/tasks", lambda found: len(found["tasks"]) == 2, state="parked")
+    assert {(each["task"], each["run"], each["handler"], tuple(each["waits"])) for each in parked["tasks"]} == {
+        (task, task, "clerk.note", ("approval",)) for task in made["ask"]
+    }
+    first = await console.get("/api/tasks", state="parked", limit=1)
+    rest = await console.get("/api/tasks", state="parked", limit=1, after=first["next"])
+    assert {each["task"] for page in (first, rest) for each in page["tasks"]} == set(made["ask"])
+    assert rest["next"] is None
+    every = await console.until("/api/tasks", lambda found: len(found["tasks"]) == 4)
+    assert sorted(each["state"] for each in every["tasks"]) == ["dead", "parked", "parked", "succeeded"]
+    for state in ("running", "queued", "failed", "cancelled"):
+        assert (await console.get("/api/tasks", state=state))["tasks"] == []
+    assert (await console.http.get("/api/tasks?state=lost")).status_code == 400
+
+    await console.client.host.parking.put(
+        ParkedTask(task="old", run="gone", agent="clerk", handler="note", version="1", number=1, waits=(),
+                   parked_unix_ms=1)
+    )  # fmt: skip
+    last = (await console.get("/api/tasks", state="parked"))["tasks"][-1]
+    assert (last["task"], last["run"], last["start_unix_ms"]) == ("old", "gone", 1)
 
 
 async def test_dead_letters_are_redriven_and_dropped(console: Any) -> None:
@@ -116,6 +154,46 @@ async def test_every_action_is_in_the_audit_log(console: Any) -> None:
         ("policy.remove", "ada", "ok"),
     ]
     assert log[0]["arguments"] == {"task": "nope"} and "no trace of a task" in log[0]["message"]
+
+
+async def test_what_people_say_to_agents_is_not_in_the_audit_log(console: Any) -> None:
+    """Nor in why something failed: there is a hash, equal for equal content, and a size."""
+    said = {"text": "the secret of the house"}
+    for _ in range(2):
+        await console.act("task.submit", agent="clerk", handler="note", message=said)
+    wrong = await console.act("task.submit", agent="clerk", handler="note", message={"text": ["a secret"]})
+    assert "a secret" in wrong.json()["error"]["message"]  # whoever said it is told
+    await console.act("approval.answer", id="x", approved=True, value=said, comment="fine")
+    await console.act("letter.redrive", number=1, resolution={"done": True, "value": said})
+    log = (await console.get("/api/audit"))["actions"]
+    rows = await console.http.post("/api/sql", json={"query": "SELECT * FROM audit"})
+    assert len(log) == 5 and "secret" not in f"{log}{rows.text}"
+    redriven, answered, refused, second, first = (each["arguments"] for each in log)
+    assert first == second and first["message"]["bytes"] == len('{"text": "the secret of the house"}')
+    assert first["message"] == answered["value"] == redriven["resolution"]["value"] != refused["message"]
+    assert answered["comment"] == "fine" and log[2]["message"].startswith("InvalidMessage")
+
+
+async def test_captured_contents_are_in_the_audit_log(studio: Any) -> None:
+    """Whole, with the settings' leave."""
+    async with studio.open(capture_content=True) as console:
+        await console.act("task.submit", agent="clerk", handler="note", message={"text": "hi"})
+        (act,) = (await console.get("/api/audit"))["actions"]
+        assert act["arguments"]["message"] == {"text": "hi"}
+
+
+async def test_an_action_does_not_wait_for_threads_that_read(console: Any) -> None:
+    """All that everybody shares are taken; it is noted and done all the same."""
+    loop, reading = asyncio.get_running_loop(), threading.Event()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    reader = loop.run_in_executor(None, reading.wait)
+    try:
+        assert (await console.act("policy.remove", id="nope")).json()["result"] == {"removed": False}
+        assert not reader.done()
+    finally:
+        reading.set()
+        await reader
+    assert (await console.get("/api/audit"))["actions"][0]["outcome"] == "ok"
 
 
 async def test_only_our_own_page_may_act(console: Any) -> None:

@@ -126,6 +126,21 @@ async def test_events_resume(client: httpx.AsyncClient, live: LiveFeed) -> None:
     assert '{"n": 2}' in answer.text and '{"n": 1}' not in answer.text
 
 
+async def test_what_takes_too_long_to_read_says_what_to_narrow(reader: Reader, live: LiveFeed) -> None:
+    """It is the question that is too wide, not the console that is broken."""
+
+    async def nobody() -> tuple[list[Any], list[Any]]:
+        return [], []
+
+    app = create_app(reader.within(0), nobody, "0123456789abcdef", live)
+    headers = {"authorization": "Bearer 0123456789abcdef"}
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:7000", headers=headers) as client:
+        found = await client.get("/api/models")
+    assert (found.status_code, found.json()["error"]["type"]) == (422, "Unanswerable")
+    assert "shorter time" in found.json()["error"]["message"]
+
+
 async def test_agents_health_findings_and_spending(
     make: Any, put: Callable[..., None], store: Store, client: httpx.AsyncClient
 ) -> None:
@@ -139,7 +154,9 @@ async def test_agents_health_findings_and_spending(
     store.put_findings([finding])
     agents = (await client.get("/api/agents")).json()
     assert (agents["nodes"][0]["node"], agents["agents"][0]["description"]) == ("a", make.hostile)
-    assert (await client.get("/api/health")).json()["nodes"][0]["batches"] == 1
+    store.path.with_name(f"{store.path.name}.corrupt-1").touch()
+    health = (await client.get("/api/health")).json()
+    assert health["nodes"][0]["batches"] == 1 and health["set_aside"] == ["store.db.corrupt-1"]
     assert (await client.get("/api/findings")).json()["findings"][0]["id"] == "f"
     spending = (await client.get("/api/spending", params={"window_s": 366 * 24 * 3600})).json()["spending"]
     assert isinstance(spending, list)

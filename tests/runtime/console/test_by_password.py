@@ -101,6 +101,18 @@ async def test_a_person_signs_in_acts_under_their_name_and_out(browser: httpx.As
     assert log[-1]["arguments"] == {"address": "127.0.0.1"}
 
 
+async def test_a_page_left_open_hears_nothing_after_signing_out(browser: httpx.AsyncClient, studio: Any) -> None:
+    """Its stream of news ends, and what happens from then on is not in it."""
+    await sign_in(browser)
+    session = (await browser.get("/api/session")).json()
+    async with asyncio.timeout(10), browser.stream("GET", "/api/events") as news:
+        parts = news.aiter_text()
+        assert "retry" in await anext(parts)
+        await browser.post("/logout", headers={"x-antiphon-action": session["action_token"]})
+        studio.live.publish("runs", {"run": "afterwards"})
+        assert "afterwards" not in "".join([part async for part in parts])
+
+
 async def test_programs_keep_the_token_and_its_name(guarded: Any) -> None:
     """As a bearer, over TLS; nobody who has it can claim to be another."""
     assert (await guarded.act("policy.remove", id="nope", by="ada")).status_code == 200

@@ -1,11 +1,18 @@
 """The critical path is what the run's end waited for, whatever the record looks like."""
 
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.runtime.console.critical import critical
 from antiphon.runtime.replay.critical import waited_for
 from antiphon.schemas.telemetry import SpanRecord
+
+CASES = Path(__file__).resolve().parents[3] / "runtime/console/client/test/critical.json"
 
 
 def span(number: int, parent: int | None, start: int, end: int) -> SpanRecord:
@@ -19,19 +26,10 @@ def path(*spans: SpanRecord) -> list[int]:
     return sorted(int.from_bytes(each) for each in critical(spans))
 
 
-def test_of_parallel_work_the_longest_is_on_it() -> None:
-    """And what came before that; what ran beside it is not."""
-    assert path(span(1, None, 0, 10), span(2, 1, 0, 4), span(3, 1, 4, 9), span(4, 1, 4, 6)) == [1, 2, 3]
-
-
-def test_what_was_submitted_hands_on_to_its_work() -> None:
-    """A message ends long before the handler that takes it."""
-    assert path(span(1, None, 0, 1), span(2, 1, 2, 9), span(3, 2, 3, 8)) == [1, 2, 3]
-
-
-def test_unfinished_work_reaches_to_the_end() -> None:
-    """Nobody knows more of it."""
-    assert path(span(1, None, 0, 0), span(2, 1, 1, 0), span(3, 1, 1, 5), span(4, 2, 6, 7)) == [1, 2, 4]
+@pytest.mark.parametrize("case", json.loads(CASES.read_text()), ids=lambda case: case["what"])
+def test_the_end_waited_for_it(case: dict[str, Any]) -> None:
+    """The page, which walks over lines, is tested with the same."""
+    assert path(*(span(*each) for each in case["spans"])) == case["path"]
 
 
 places = st.integers(0, 6)

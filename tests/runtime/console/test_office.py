@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 
+from antiphon.runtime.console import questions
+
 TYPE = re.compile(r"# TYPE ([a-z_]+) (counter|gauge|histogram)")
 SAMPLE = re.compile(r'([a-z_]+)(?:\{((?:[a-z]+="(?:[^"\\\n]|\\["\\n])*",?)*)\})? (-?[0-9.e+-]+|\+Inf)')
 
@@ -61,6 +63,9 @@ async def test_questions_are_answered(console: Any, make: Any, put: Any) -> None
     assert (table["columns"], table["rows"]) == (["a", "b", "c"], [["00ff", str(1 << 60), "=1+1"]])
     csv = await console.http.post("/api/sql", json={"query": "SELECT '=1+1' AS c", "format": "csv"})
     assert csv.text == "c\r\n'=1+1\r\n" and "attachment" in csv.headers["content-disposition"]
+    assert "x-antiphon-truncated" not in csv.headers
+    two = {"query": "SELECT 1 UNION SELECT 2", "format": "csv", "limit": 1}
+    assert (await console.http.post("/api/sql", json=two)).headers["x-antiphon-truncated"] == "1"
     refused = await console.http.post("/api/sql", json={"query": "DROP TABLE spans"})
     assert (refused.status_code, refused.json()["error"]["type"]) == (422, "Unanswerable")
     same = await console.get("/api/compare", left="r1", right="r1")
@@ -69,6 +74,21 @@ async def test_questions_are_answered(console: Any, make: Any, put: Any) -> None
     assert asked.status_code == 422 and "nope" in asked.json()["error"]["message"]
     nothing = await console.http.post("/api/whatif", json={"run": "r1"})
     assert nothing.status_code == 422 and "nothing would be different" in nothing.json()["error"]["message"]
+
+
+async def test_a_question_has_a_bounded_time(studio: Any, make: Any, put: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For all that it reads, and for its turn behind others; both say what to do."""
+    put(*make.run())
+    monkeypatch.setattr(questions, "ANSWER_S", 0.0)
+    async with studio.open() as console:
+        late = await console.http.get("/api/compare", params={"left": "r1", "right": "r1"})
+        assert late.status_code == 422 and "fewer runs" in late.json()["error"]["message"]
+    monkeypatch.setattr(questions, "AT_ONCE", 0)
+    monkeypatch.setattr(questions, "TURN_S", 0.01)
+    async with studio.open() as console:
+        for asked in (console.http.post("/api/sql", json={"query": "SELECT 1"}), console.http.get("/api/cohort")):
+            busy = await asked
+            assert busy.status_code == 429 and "try again" in busy.json()["error"]["message"]
 
 
 async def test_runs_are_chosen_by_what_they_took(console: Any, make: Any, put: Any) -> None:

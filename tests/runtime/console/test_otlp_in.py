@@ -95,6 +95,37 @@ async def test_the_official_exporter_is_understood(console: Any, provider: Trace
     }
 
 
+async def test_spans_that_nothing_here_stands_for_lose_their_prompts_too(console: Any) -> None:
+    """A guardrail is shown under its name, and what it looked at is nowhere."""
+    given = {"openinference.span.kind": "GUARDRAIL", "input.value": SAID}
+    attributes = [{"key": key, "value": {"stringValue": value}} for key, value in given.items()]
+    event = {"name": "gen_ai.user.message", "timeUnixNano": "1", "attributes": attributes[1:]}
+    request = as_javascript(name="check", attributes=attributes, events=[event])
+    assert (await console.http.post("/v1/traces", json=request)).is_success
+    (run,) = (await console.until("/api/runs", lambda found: found["runs"]))["runs"]
+    found = await console.http.post("/api/sql", json={"query": "SELECT attributes, events FROM spans"})
+    assert run["title"] == "check" and "GUARDRAIL" in found.text and "secret" not in found.text
+
+
+async def test_captured_contents_are_a_conversation(studio: Any) -> None:
+    """In the attributes that the console shows as one, whichever the program has; what was sent is there too."""
+    given = {
+        "openinference.span.kind": "LLM", "llm.model_name": "m", "llm.input_messages.0.message.role": "user",
+        "llm.input_messages.0.message.content": SAID,
+        **{f"llm.input_messages.1.message.tool_calls.{n}.tool_call.id": "c" for n in range(200)},
+    }  # fmt: skip
+    attributes = [{"key": key, "value": {"stringValue": value}} for key, value in reversed(given.items())]
+    async with studio.open(capture_content=True) as console:
+        request = as_javascript(name="chat", attributes=attributes)
+        assert (await console.http.post("/v1/traces", json=request)).is_success
+        (run,) = (await console.until("/api/runs", lambda found: found["runs"]))["runs"]
+        (row,) = (await console.get(f"/api/runs/{run['run']}"))["rows"]
+        shown = (await console.get(f"/api/spans/{row['id']}"))["attributes"]
+    assert json.loads(shown["gen_ai.input.messages"])[0]["parts"][0] == {"type": "text", "content": SAID}
+    assert shown["llm.input_messages.1.message.tool_calls.199.tool_call.id"] == "c"
+    assert shown["otel.dropped_attributes_count"] > 50  # of what was sent, not of what is shown
+
+
 async def test_json_is_understood_as_javascript_sends_it(console: Any) -> None:
     """Plain and packed; the answer is JSON."""
     plain = await console.http.post("/v1/traces", json=as_javascript())

@@ -120,8 +120,10 @@ def test_a_candidate_claims_no_saving() -> None:
 
 
 def test_an_open_finding_says_what_it_saves() -> None:
-    """Point and interval; what would save nothing is left out."""
-    shown = _shown(terminal.findings_table([_finding(state=FindingState.OPEN, support=7)]))
+    """Its grade, point and interval; what would save nothing is left out."""
+    shown = _shown(terminal.findings_table([_finding(state=FindingState.OPEN, support=7, grade=Grade.C)]))
+    assert shown.splitlines()[0].split()[:3] == ["id", "pattern", "grade"]
+    assert shown.splitlines()[1].split()[1:3] == ["P3", "C"]
     assert "open: support 7 of 5 runs" in shown
     assert "1.5 s (1 to 2)" in shown
     assert "tokens" not in shown

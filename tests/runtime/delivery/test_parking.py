@@ -51,6 +51,16 @@ async def test_a_record_says_that_a_task_waits_and_holds_no_body(bus: MemoryBus)
     assert await parking.get("t") is None
 
 
+async def test_all_that_wait_are_those_of_the_tenant(bus: MemoryBus) -> None:
+    """Another tenant's are in the same bucket."""
+    parking = await Parking.open(bus, "default")
+    await (await Parking.open(bus, "default-too")).put(parked("x"))
+    await parking.put(parked("a:b"))
+    await parking.put(parked("c"))
+    await parking.remove("c")
+    assert [each.task for each in await parking.all()] == ["a:b"]
+
+
 async def test_a_wake_up_carries_the_number_of_the_parking(bus: MemoryBus) -> None:
     """On the task's own subject and lane, without body: whoever gets it goes on from the journal."""
     parking = await Parking.open(bus, "default")

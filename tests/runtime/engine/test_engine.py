@@ -219,6 +219,15 @@ def test_a_request_larger_than_the_pool_is_refused_with_the_numbers(tiny_path: P
         nothing_held(engine)
 
 
+def test_a_default_number_of_tokens_is_lowered_to_the_pool(tiny_path: Path) -> None:
+    """Nobody asked for so many: the reply ends where the pool does."""
+    with engine_of(tiny_path, cache_tokens=128) as engine:
+        with pytest.raises(ContextTooLong, match="lower max_tokens"):
+            run(engine, request(max_tokens=4096))
+        tokens, finish = run(endless(engine), request(max_tokens=4096, clip=True))
+        assert (len(PROMPT) + len(tokens), finish.reason) == (128, FinishReason.LENGTH)
+
+
 def test_company_changes_no_reply(tiny_path: Path) -> None:
     """Twelve requests at once, in a pool so small that some are put back, say what each says alone."""
     asked = [
@@ -411,6 +420,42 @@ def test_a_step_that_fails_fails_its_requests_alone(tiny: Engine, monkeypatch: p
     assert "MemoryError: no room" in str(error)
     assert len(ids(tiny, max_tokens=3)) == 3
     nothing_held(tiny)
+
+
+@pytest.mark.parametrize("at", (TokenEvent, FinishEvent, FailureEvent))
+def test_a_reader_that_fails_takes_nobody_along(tiny: Engine, at: type[object]) -> None:
+    """Its request is given up, whatever it was told; the others and later ones get their replies."""
+
+    def broken(event: Event) -> None:
+        if isinstance(event, at):
+            raise RuntimeError("the reader is broken")
+
+    (other,) = submit(endless(tiny), request("other", max_tokens=20))
+    schema = {"type": "nonsense"} if at is FailureEvent else None
+    tiny.submit(request("broken", max_tokens=4, json_schema=schema), broken)
+    assert isinstance(other.end, Finish) and len(other.ids) == 20
+    assert len(ids(tiny, max_tokens=3)) == 3
+    nothing_held(tiny)
+
+
+def test_the_wait_for_the_step_under_way_counts_as_queue(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not as the time that the prompt took."""
+    clock = TickingClock()
+    engine = endless(Engine.load(tiny_path, EngineConfig(dtype="float32"), clock=clock))
+    steps, late = Steps(engine, monkeypatch), Reader()
+
+    def arrive(step: int) -> None:
+        if step == 2:
+            engine.submit(request("late"), late)
+            clock.now_ms += 5000
+
+    steps.before = arrive
+    run(engine, request("first"))
+    assert isinstance(late.end, Finish)
+    timing = late.end.timing
+    assert timing.queue_s is not None and timing.prefill_s is not None
+    assert 5 < timing.queue_s < 6 and timing.prefill_s < 1
+    engine.close()
 
 
 def test_a_full_engine_refuses(tiny_path: Path) -> None:

@@ -4,7 +4,7 @@ import random
 from collections import Counter
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from antiphon.runtime.engine.cost import Load, load_of
@@ -200,7 +200,15 @@ configs = st.builds(
 )
 
 
+# a prompt that admitting another one puts back just as its own turn comes
+PUT_BACK = EngineConfig(
+    max_rows=1, itl_target_s=0.005, prefix_cache=False, tenants={"t1": TenantPolicy(units=1)},
+    unit_tokens_per_minute=3000.0,
+)  # fmt: skip
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@example(config=PUT_BACK, seed=29, pages=12, speculate=False)
 @given(config=configs, seed=st.integers(0, 10**9), pages=st.integers(12, 40), speculate=st.booleans())
 def test_every_schedule_keeps_the_rules_and_gives_the_same_replies(
     config: EngineConfig, seed: int, pages: int, speculate: bool

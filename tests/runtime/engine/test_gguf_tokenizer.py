@@ -176,3 +176,22 @@ def test_tokens_outside_the_byte_alphabet_stand_for_themselves() -> None:
     odd = from_gguf(metadata | {"tokenizer.ggml.tokens": [*tokens, "two words"]})
     assert odd.token_bytes(len(tokens)) == b"two words"
     assert set(itertools.chain(*map(odd.token_bytes, range(256)))) == set(range(256))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "begins"),
+    [
+        (sentence_pieces(), True),
+        (sentence_pieces() | {"tokenizer.ggml.add_bos_token": False}, False),
+        (byte_level("gpt-2") | {"tokenizer.ggml.bos_token_id": 9}, False),
+        (byte_level("llama-bpe") | {"tokenizer.ggml.bos_token_id": 9}, True),
+        (byte_level("gpt-2") | {"tokenizer.ggml.bos_token_id": 9, "tokenizer.ggml.add_bos_token": True}, True),
+        (byte_level("gpt-2") | {"tokenizer.ggml.add_bos_token": True}, False),
+    ],
+    ids=("llama", "llama-off", "gpt2", "llama3", "gpt2-on", "no-token"),
+)
+def test_a_prompt_of_text_begins_as_the_file_says(metadata: dict[str, Any], begins: bool) -> None:
+    """``add_bos_token``, or where it is missing what llama.cpp takes for granted of the tokenizer."""
+    tokenizer = from_gguf(metadata)
+    first = [metadata["tokenizer.ggml.bos_token_id"]] if begins else []
+    assert tokenizer.begin("the sea") == [*first, *tokenizer.encode("the sea")]

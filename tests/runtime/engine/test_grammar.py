@@ -2,6 +2,7 @@
 
 import json
 import random
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # ships no types
+from llguidance import LLMatcher
 from numpy.typing import NDArray
 
 from antiphon.runtime.engine import grammar as grammar_module
@@ -163,6 +165,30 @@ def test_a_limit_that_one_request_exceeds_is_forgotten(tokenizer: Tokenizer, mon
                 grammar.masks()
                 grammar.consume((choice.choice(letters),))
     compiler.close()
+
+
+def test_closing_does_not_wait_for_a_schema_that_takes_long(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is being compiled ends by itself; what waits behind it is cancelled."""
+    gate, begun = threading.Event(), threading.Event()
+
+    def slow(*_: Any, **__: Any) -> Any:
+        begun.set()
+        assert gate.wait(30)
+        raise ValueError("given up")
+
+    monkeypatch.setattr(LLMatcher, "grammar_from_json_schema", slow)
+    made = GrammarCompiler(tokenizer, VOCABULARY)
+    running, waiting = made.compile(OBJECT), made.compile(OBJECT)
+    assert begun.wait(30)
+    closing = threading.Thread(target=made.close)
+    closing.start()
+    closing.join(10)
+    closed = not closing.is_alive()
+    gate.set()
+    assert closed and waiting.cancelled()
+    assert isinstance(running.exception(30), InvalidRequest)
 
 
 def test_the_oldest_schemas_make_room(tokenizer: Tokenizer) -> None:

@@ -17,10 +17,12 @@ from antiphon.runtime.engine.linear import (
     load_linear,
 )
 from antiphon.runtime.engine.packed_weight import BLOCK, PackedWeight
+from antiphon.runtime.engine.scheduler import LONE_DRAFTS
 
 COLUMNS = 128
 CPU = torch.device("cpu")
 CODES = Place(CPU, torch.bfloat16, codes=True)
+CODES_IN_FULL = Place(CPU, torch.float32, codes=True)  # as on processors that do not compute bfloat16
 
 
 class Stored:
@@ -78,19 +80,40 @@ def expected_of(x: torch.Tensor, parts: Sequence[PackedWeight]) -> torch.Tensor:
     return x.float() @ torch.cat([part.dequantised() for part in parts]).T
 
 
+@pytest.mark.parametrize("place", [CODES, CODES_IN_FULL], ids=["bfloat16", "float32"])
 @pytest.mark.parametrize("rows", [1, 3, DECODE_ROWS, DECODE_ROWS + 1, 70])
-def test_codes_compute_what_they_stand_for(rows: int) -> None:
+def test_codes_compute_what_they_stand_for(rows: int, place: Place) -> None:
     """4 and 8 bits, fused from parts, whichever form a number of rows takes; within bfloat16's rounding."""
-    x = torch.randn(rows, COLUMNS, generator=random(2)).bfloat16()
+    x = torch.randn(rows, COLUMNS, generator=random(2)).to(place.dtype)
     parts = (four_bits(32), four_bits(16, seed=7))
-    four = load_linear(Stored(a_weight=parts[0], b_weight=parts[1]), ["a", "b"], [32, 16], COLUMNS, CODES)
+    four = load_linear(Stored(a_weight=parts[0], b_weight=parts[1]), ["a", "b"], [32, 16], COLUMNS, place)
     assert isinstance(four, FourBitLinear)
-    eight = load_linear(Stored(a_weight=eight_bits(48)), ["a"], [48], COLUMNS, CODES)
+    eight = load_linear(Stored(a_weight=eight_bits(48)), ["a"], [48], COLUMNS, place)
     assert isinstance(eight, EightBitLinear)
     for form, given in ((four, parts), (eight, (eight_bits(48),))):
         expected = expected_of(x, given)
+        assert form(x).dtype is place.dtype
         error = (form(x).float() - expected).abs().max() / expected.abs().max()
         assert error < 0.02
+
+
+def test_the_drafts_of_a_stream_alone_change_no_product() -> None:
+    """A token and as many drafts are multiplied by the same codes, and each row has the bits that it has alone."""
+    assert 1 + LONE_DRAFTS == DECODE_ROWS
+    x = torch.randn(DECODE_ROWS, COLUMNS, generator=random(2)).bfloat16()
+    for stored in (four_bits(48), eight_bits(48)):
+        form = load_linear(Stored(a_weight=stored), ["a"], [48], COLUMNS, CODES)
+        alone = torch.cat([form(row[None]) for row in x])
+        assert all(torch.equal(form(x[:rows]), alone[:rows]) for rows in range(1, DECODE_ROWS + 1))
+
+
+@pytest.mark.parametrize("packed", [four_bits(48), eight_bits(48)], ids=["4 bits", "8 bits"])
+def test_a_product_reads_one_form(packed: PackedWeight) -> None:
+    """Codes and scales up to DECODE_ROWS rows, two bytes a weight beyond: never both, though both are in memory."""
+    form = load_linear(Stored(a_weight=packed), ["a"], [48], COLUMNS, CODES)
+    scales = 48 * COLUMNS // BLOCK * 4 if packed.bits == 4 else 48 * 2
+    assert form.read_bytes(1) == form.read_bytes(DECODE_ROWS) == 48 * COLUMNS * packed.bits // 8 + scales
+    assert form.read_bytes(DECODE_ROWS + 1) == 48 * COLUMNS * 2
 
 
 @pytest.mark.parametrize("rows", [1, 2, 20])
@@ -122,7 +145,7 @@ def test_the_order_in_memory_changes_no_product(dtype: torch.dtype, rows: int) -
     weight, x = (torch.randn(each, 576, generator=random(5)).to(dtype) for each in (96, rows))
     bias = torch.randn(96, generator=random(6)).to(dtype)
     form = float_linear(weight.clone(), bias)
-    assert form.bytes == weight.nbytes
+    assert form.read_bytes(rows) == weight.nbytes
     expected = torch.nn.functional.linear(x.double(), weight.double(), bias.double())
     assert (form(x).double() - expected).abs().max() <= 4 * expected.abs().max() * torch.finfo(dtype).eps
 

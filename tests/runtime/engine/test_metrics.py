@@ -11,8 +11,10 @@ SIZE = ModelSize(layer_weights=1000, head_weights=100, parameters=1100, kv_eleme
 
 
 def meter(clock: ManualClock, peaks: Peaks | None = None) -> Meter:
-    """Of a model with SIZE, whose steps read 4,000 bytes of weights."""
-    return Meter(SIZE, weight_bytes=4000, kv_bytes=2, clock=clock, peaks=peaks)
+    """Of a model with SIZE, whose steps read 500 bytes of weights a token and 100 a scored position."""
+    return Meter(
+        SIZE, read_bytes=lambda *, tokens, scored: 500 * tokens + 100 * scored, kv_bytes=2, clock=clock, peaks=peaks
+    )
 
 
 def row(start: int, count: int, *drafts: int, samples: bool = True) -> Row:
@@ -45,7 +47,7 @@ def test_a_step_is_counted_by_hand() -> None:
     now = seen(found)
     pairs = (51 + 52 + 53) + (11 + 12 + 13 + 14)
     flops = 2 * (1000 * 7 + 100 * 3) + 16 * pairs
-    moved = 4000 + 8 * 2 * ((53 + 14) + 7)
+    moved = (500 * 7 + 100 * 3) + 8 * 2 * ((53 + 14) + 7)
     assert now.flops_per_s == flops / 0.5
     assert now.bytes_per_s == moved / 0.5
     assert now.flops_utilisation == flops / 0.5 / 1e6

@@ -76,6 +76,10 @@ def test_what_cannot_be_served_is_refused_with_the_numbers() -> None:
         scheduler.add(ask("b", (1,) * 200, 57), 0.0)
     assert found.value.details["pool_tokens"] == "256"
     scheduler.add(ask("b", (1,) * 200, 56), 0.0)
+    default = Sampling(max_tokens=57, clip=True)
+    assert scheduler.limit(Request(id="c", prompt=(1,) * 200, sampling=default)) == 256
+    with pytest.raises(ContextTooLong, match="256 prompt tokens"):
+        scheduler.limit(Request(id="c", prompt=(1,) * 256, sampling=default))
 
 
 def test_a_full_line_says_when_to_come_again_and_keeps_places_for_who_paid() -> None:
@@ -92,6 +96,43 @@ def test_a_full_line_says_when_to_come_again_and_keeps_places_for_who_paid() -> 
         scheduler.add(ask(str(at), (1,), tenant="paid"), 60.0)
     with pytest.raises(ModelBusy):
         scheduler.add(ask("8", (1,), tenant="paid"), 60.0)
+
+
+def test_neither_batch_work_nor_one_tenant_fills_the_line() -> None:
+    """A quarter is left for others: who has more than its part, or can wait, is told to come again."""
+    scheduler = Scheduler(EngineConfig(max_waiting=8, max_rows=1), pages=8, context_tokens=1000)
+    for at in range(6):
+        scheduler.add(ask(str(at), (1,), priority=-1), 0.0)
+    with pytest.raises(ModelBusy, match="fewer than 6"):
+        scheduler.add(ask("batch", (1,), priority=-1, tenant="quiet"), 0.0)
+    with pytest.raises(ModelBusy, match="fewer than 6"):
+        scheduler.add(ask("online", (1,)), 0.0)
+    for at in range(2):
+        scheduler.add(ask(f"quiet{at}", (1,), tenant="quiet"), 0.0)
+
+
+def test_a_request_whose_turn_comes_after_its_deadline_is_refused() -> None:
+    """With when to come again, and leaving nothing; not where the line is another tenant's or another one's turn comes
+    later, and never for a guess: only turns that came say how fast they come."""
+    engine = simulation(max_rows=1)
+    for at in range(30):
+        engine.scheduler.add(ask(f"a{at}", ids(at, 50), 20), 0.0, left_s=0.001)
+    while engine.scheduler.counts.waiting > 10:
+        engine.step()
+    turn_s = engine.now_s / 20
+    waiting = engine.scheduler.counts.waiting
+    with pytest.raises(ModelBusy, match="to the deadline") as found:
+        engine.scheduler.add(ask("late", ids(99, 50), 20), engine.now_s, left_s=3 * turn_s)
+    assert 5 * turn_s < float(found.value.details["retry_after_s"]) < 9 * turn_s
+    assert engine.scheduler.counts.waiting == waiting
+    engine.scheduler.add(ask("patient", ids(98, 50), 20), engine.now_s, left_s=20 * turn_s)
+    engine.scheduler.add(ask("boundless", ids(97, 50), 20), engine.now_s)
+    engine.scheduler.add(ask("other", ids(96, 50), 20, tenant="other"), engine.now_s, left_s=3 * turn_s)
+    with pytest.raises(ModelBusy):
+        engine.scheduler.add(ask("batch", ids(95, 50), 20, tenant="third", priority=-1), engine.now_s, left_s=turn_s)
+    run(engine)
+    assert engine.scheduler.counts.waiting == 0
+    engine.scheduler.add(ask("alone", ids(94, 50), 20), engine.now_s, left_s=0.01)
 
 
 def test_more_units_than_the_machine_computes_are_refused() -> None:
@@ -358,6 +399,23 @@ def test_drafts_end_where_the_reply_does() -> None:
         assert not any(plan.rows[0].drafts for plan in run(engine))
 
 
+def test_a_stream_alone_has_few_drafts() -> None:
+    """As many as leave the form of its products what it is without them; in company that changes anyway."""
+    asked: set[tuple[int, int]] = set()
+
+    def propose(sequence: Sequence, most: int) -> tuple[int, ...]:
+        asked.add((engine.scheduler.counts.running, most))
+        return ()
+
+    engine = simulation()
+    engine.scheduler.propose = propose
+    for at, tokens in enumerate((40, 80)):
+        engine.scheduler.add(ask(str(at), ids(at, 10), tokens), 0.0)
+    run(engine)
+    assert max(most for running, most in asked if running == 2) == 16
+    assert max(most for running, most in asked if running == 1) == 7
+
+
 def test_batch_invariant_cuts_prompts_alike_in_any_company() -> None:
     """Chunks begin and end at multiples of 256, alone, beside decodes, and after a hit."""
 
@@ -396,17 +454,17 @@ def test_batch_invariant_computes_output_again_token_by_token() -> None:
 
 
 def test_the_books_say_how_long_a_request_waited() -> None:
-    """From its arrival to its first row."""
+    """When it got its first row."""
     engine = simulation(max_rows=1)
     engine.scheduler.add(ask("a", ids(1, 10), 5), 0.0)
     engine.scheduler.add(ask("b", ids(2, 10), 5), 0.0)
     engine.step()
-    assert engine.scheduler.queue_s("a") == 0.0
-    assert engine.scheduler.queue_s("b") is None
+    assert engine.scheduler.scheduled_s("a") == 0.0
+    assert engine.scheduler.scheduled_s("b") is None
     run(engine, "a")
     ended_s = engine.now_s
     engine.step()
-    assert engine.scheduler.queue_s("b") == ended_s
+    assert engine.scheduler.scheduled_s("b") == ended_s
     counts = engine.scheduler.counts
     assert (counts.waiting, counts.running, counts.pages_used) == (0, 1, 1)
 

@@ -95,17 +95,36 @@ def test_logits_agree_with_transformers(smollm2: Engine, hf_smollm2: Any) -> Non
     torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
 
 
-def test_the_files_own_codes_stay_close(smollm2: Engine, smollm2_path: Path) -> None:
-    """What `auto` computes with, 4 bits for few rows and bfloat16 for many: at most 1e-2 of divergence (KL)."""
+@pytest.fixture(scope="module")
+def smollm2_codes(smollm2_path: Path) -> Llama:
+    """The model as `auto` loads it: 4 bits for few rows, bfloat16 for many."""
+    checkpoint = open_checkpoint(smollm2_path)
+    return Llama(checkpoint.config, checkpoint.weights, Place(torch.device("cpu"), torch.bfloat16, codes=True))
+
+
+def test_the_files_own_codes_stay_close(smollm2: Engine, smollm2_path: Path, smollm2_codes: Llama) -> None:
+    """What `auto` computes with, 4 bits for few rows and bfloat16 for many, or float32 where the processor has no
+    bfloat16: at most 1e-2 of divergence (KL)."""
     text = " ".join(f"{at}. The {word} is over there." for at, word in enumerate(("sea", "sky", "fox", "box") * 6))
     ids = torch.tensor(smollm2.tokenizer.encode(text)[:160])
-    checkpoint = open_checkpoint(smollm2_path)
-    model = Llama(checkpoint.config, checkpoint.weights, Place(torch.device("cpu"), torch.bfloat16, codes=True))
     exact = logits_of(smollm2.runner.model, ids).log_softmax(-1)
-    for chunks in ((), (4,) * 39):
+    checkpoint = open_checkpoint(smollm2_path)
+    in_full = Llama(checkpoint.config, checkpoint.weights, Place(torch.device("cpu"), torch.float32, codes=True))
+    for model, chunks in ((smollm2_codes, ()), (smollm2_codes, (4,) * 39), (in_full, (4,) * 39)):
         found = logits_of(model, ids, *chunks).log_softmax(-1)
         divergence = (exact.exp() * (exact - found)).sum(-1).mean()
         assert 0 < divergence < 1e-2
+
+
+def test_a_step_reads_one_form_of_each_matrix(smollm2_codes: Llama) -> None:
+    """Of the 364 MB in memory a step of few tokens reads the codes, and a chunk of a prompt neither codes nor head."""
+    layers, head, row = 106_168_320, 28_311_552, 576 * 2  # weights, weights, bytes of the embedding
+    codes, scales = layers // 2, layers // 32 * 4
+    for tokens in (1, 8):
+        few = codes + scales + head + 49_152 * 2 + tokens * row
+        assert smollm2_codes.read_bytes(tokens=tokens, scored=tokens) == few
+    assert smollm2_codes.read_bytes(tokens=512, scored=0) == 2 * layers + 512 * row
+    assert smollm2_codes.read_bytes(tokens=512, scored=1) == 2 * layers + head + 49_152 * 2 + 512 * row
 
 
 def test_greedy_tokens_agree_with_transformers(smollm2: Engine, hf_smollm2: Any) -> None:

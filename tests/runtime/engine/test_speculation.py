@@ -2,12 +2,15 @@
 
 import random
 import time
+import tracemalloc
 
 from antiphon.runtime.engine.cost import Load
 from antiphon.runtime.engine.plan import Sequence
 from antiphon.runtime.engine.request import Request
 from antiphon.runtime.engine.speculation import SpeculationCounts, Speculator
 from antiphon.schemas.inference import Sampling
+
+CONTEXT = 8192
 
 
 def free(load: Load) -> float:
@@ -40,7 +43,7 @@ def propose(speculator: Speculator, sequence: Sequence, most: int = 4, rows: int
 
 def test_a_request_repeats_its_prompt() -> None:
     """What followed these three tokens before, in the prompt or the reply; nothing for what is new."""
-    speculator = Speculator(free)
+    speculator = Speculator(free, CONTEXT)
     sequence = running([11, 12, 13], prompt=(1, 11, 12, 13, 14, 15, 16, 17, 18))
     assert propose(speculator, sequence) == (14, 15, 16, 17)
     assert propose(speculator, sequence, most=2) == (14, 15)
@@ -50,7 +53,7 @@ def test_a_request_repeats_its_prompt() -> None:
 
 def test_an_agent_repeats_its_replies_to_others() -> None:
     """From the time they are finished; to the end of the reply and not into the next."""
-    speculator = Speculator(free)
+    speculator = Speculator(free, CONTEXT)
     said = running([21, 22, 23, 24, 25], name="first")
     later = running([21, 22, 23], prompt=(600,), name="second")
     assert propose(speculator, later) == ()
@@ -61,7 +64,7 @@ def test_an_agent_repeats_its_replies_to_others() -> None:
 
 def test_nobody_hears_of_other_tenants_or_agents() -> None:
     """The same agent name in another tenant is another agent; requests without an agent share nothing."""
-    speculator = Speculator(free)
+    speculator = Speculator(free, CONTEXT)
     speculator.finished(running([21, 22, 23, 24], name="first"))
     speculator.finished(running([31, 32, 33, 34], name="nobody", agent=None))
     assert propose(speculator, running([21, 22, 23], name="b", agent="other")) == ()
@@ -72,7 +75,7 @@ def test_nobody_hears_of_other_tenants_or_agents() -> None:
 
 def test_forced_tokens_come_first() -> None:
     """Then what followed them before."""
-    speculator = Speculator(free)
+    speculator = Speculator(free, CONTEXT)
     speculator.finished(running([1, 2, 21, 22, 23, 24], name="first"))
     sequence = running([5, 6, 1, 2], name="second")
     drafts = speculator.propose(sequence, 4, rows=1, kv_tokens=4, forced=(21, 22))
@@ -82,7 +85,7 @@ def test_forced_tokens_come_first() -> None:
 
 def test_where_each_token_costs_its_share_nothing_is_drafted() -> None:
     """However right the drafts are; it is counted."""
-    speculator = Speculator(busy)
+    speculator = Speculator(busy, CONTEXT)
     sequence = running([11, 12, 13], prompt=(1, 11, 12, 13, 14, 15))
     assert propose(speculator, sequence, rows=8) == ()
     assert speculator.counts == SpeculationCounts(declined=1)
@@ -94,7 +97,7 @@ def test_the_number_of_drafts_follows_their_success() -> None:
     def roomy(load: Load) -> float:
         return 10.0 + 3.0 * (load.decodes + load.prompt_tokens)
 
-    speculator = Speculator(roomy)
+    speculator = Speculator(roomy, CONTEXT)
     sequence = running([11, 12, 13], prompt=(1, 11, 12, 13, 14, 15, 16, 17, 18))
     for _ in range(60):
         speculator.observe(sequence, 4, 4)
@@ -111,7 +114,7 @@ def test_drafts_come_back_when_an_agent_begins_to_repeat_itself() -> None:
     def roomy(load: Load) -> float:
         return 10.0 + 3.0 * (load.decodes + load.prompt_tokens)
 
-    speculator = Speculator(roomy)
+    speculator = Speculator(roomy, CONTEXT)
     line = list(range(40, 60))
     sequence = running(line + line)
     assert propose(speculator, sequence)
@@ -149,7 +152,7 @@ def test_a_repetitive_agent_needs_a_fraction_of_the_steps() -> None:
     """Replies made of the same phrases; and a proposal costs microseconds."""
     rng = random.Random(0)
     phrases = [[rng.randrange(40_000) for _ in range(15)] for _ in range(10)]
-    speculator = Speculator(free)
+    speculator = Speculator(free, CONTEXT)
     steps, seconds = [], []
     for number in range(20):
         truth = [token for _ in range(20) for token in rng.choice(phrases)]
@@ -163,7 +166,7 @@ def test_a_repetitive_agent_needs_a_fraction_of_the_steps() -> None:
 
 def test_memory_is_bounded() -> None:
     """Forty agents, of which the last 32 are remembered; more tokens of one than are kept; an absurd max_tokens."""
-    speculator = Speculator(free)
+    speculator = Speculator(free, CONTEXT)
     boundless = Request(id="b", prompt=(1, 2, 3, 4, 1, 2, 3), sampling=Sampling(max_tokens=10**12))
     assert propose(speculator, Sequence(request=boundless, tokens=list(boundless.prompt)), most=1) == (4,)
     for number in range(40):
@@ -175,3 +178,14 @@ def test_memory_is_bounded() -> None:
         speculator.finished(running(list(range(start, start + 30_000)), agent="long", name=f"l{number}"))
     assert propose(speculator, running([70, 71, 72], agent="long", name="x")) == ()
     assert propose(speculator, running([80_070, 80_071, 80_072], agent="long", name="y"), most=1) == (80_073,)
+
+
+def test_an_absurd_max_tokens_takes_no_more_than_the_context() -> None:
+    """28 bytes for each token that a request can have."""
+    speculator = Speculator(free, 1024)
+    boundless = Request(id="b", prompt=(1, 2, 3, 4, 1, 2, 3), sampling=Sampling(max_tokens=100_000))
+    tracemalloc.start()
+    assert propose(speculator, Sequence(request=boundless, tokens=list(boundless.prompt)), most=1) == (4,)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 2 * 28 * 1024

@@ -143,3 +143,63 @@ def test_units_are_kept_to_within_five_percent_while_a_stranger_floods() -> None
         spare = sum(got.values()) - 4
         assert got["three"] == pytest.approx(3 + spare / 3, rel=0.05)
         assert got["one"] == pytest.approx(1 + spare / 3, abs=0.1)
+
+
+def test_a_priority_that_a_tenant_gives_itself_takes_nothing_from_another() -> None:
+    """Two tenants without units, one of which calls all its work urgent: both get half, and its own urgent work goes
+    before the rest of its own."""
+    scheduler = Scheduler(EngineConfig(itl_target_s=0.5, max_rows=4), pages=64, context_tokens=4096)
+    simulation = Simulation(scheduler, machine)
+    ended: Counter[str] = Counter()
+    rng = random.Random(9)
+
+    def ask(tenant: str, priority: int) -> None:
+        prompt = tuple(rng.randrange(97) for _ in range(60))
+        request = Request(
+            id=f"{tenant}.{priority}.{rng.random()}",
+            prompt=prompt,
+            tenant=tenant,
+            priority=priority,
+            sampling=Sampling(max_tokens=10),
+        )
+        scheduler.add(request, simulation.now_s)
+
+    for _ in range(10):
+        for tenant, priority in (("loud", 9), ("loud", 8), ("quiet", 0)):
+            ask(tenant, priority)
+    while simulation.now_s < 60:
+        for sequence in simulation.step()[1]:
+            asked = sequence.request
+            ended[f"{asked.tenant}.{asked.priority}"] += 1
+            ask(asked.tenant, asked.priority)
+    assert ended["quiet.0"] > 20
+    assert ended["quiet.0"] == pytest.approx(ended["loud.9"] + ended["loud.8"], abs=4)
+    assert ended["loud.8"] < ended["loud.9"]
+
+
+def test_short_of_pages_the_tenant_that_had_most_gives_way_whatever_its_priority() -> None:
+    """A priority keeps no pages that fairness gives to another."""
+    scheduler = Scheduler(EngineConfig(itl_target_s=5.0, prefix_cache=False), pages=4, context_tokens=4096)
+    simulation = Simulation(scheduler, machine)
+    for tenant, priority, prompt in (("loud", 9, 120), ("quiet", 0, 60)):
+        request = Request(
+            id=tenant, prompt=(1,) * prompt, tenant=tenant, priority=priority, sampling=Sampling(max_tokens=100)
+        )
+        scheduler.add(request, 0.0)
+    while scheduler.counts.preemptions == 0:
+        simulation.step()
+    assert scheduler.sequence("quiet").pages and not scheduler.sequence("loud").pages
+
+
+def test_tenants_are_charged_in_what_units_are_measured_in() -> None:
+    """A token of a reply counts what calibration found, however the engine's own estimate moves."""
+    config = EngineConfig(output_weight=4.0, tenants={"a": TenantPolicy(units=1)}, unit_tokens_per_minute=600.0)
+    scheduler = Scheduler(config, pages=64, context_tokens=4096)
+    simulation = Simulation(scheduler, machine)
+    scheduler.add(Request(id="a", prompt=(1,) * 50, tenant="a", sampling=Sampling(max_tokens=10)), 0.0)
+    while simulation.step()[0] is not None:
+        pass
+    bought = scheduler.tenants.find("a")
+    earned = bought.rate * simulation.now_s
+    assert bought.served - bought.level + earned == pytest.approx(50 + 10 * 4)
+    assert scheduler.cost.output_weight != pytest.approx(4.0, abs=0.3)

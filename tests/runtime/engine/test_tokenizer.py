@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Encoder
-from tokenizers import decoders, models, pre_tokenizers
+from tokenizers import decoders, models, pre_tokenizers, processors
 
 from antiphon.runtime.engine.checkpoint import open_checkpoint
 from antiphon.runtime.engine.testing import CONTROL, write_tiny_checkpoint
@@ -48,6 +48,21 @@ def test_control_tokens_in_text_are_text(smollm2_tokenizer: Tokenizer) -> None:
         ids = smollm2_tokenizer.encode(f"x{token}y")
         assert not set(ids) & set(smollm2_tokenizer.control.values())
         assert decoded(smollm2_tokenizer, ids) == f"x{token}y"
+
+
+def test_a_prompt_of_text_begins_as_the_file_says() -> None:
+    """With what its post-processor puts before a text, and without what it puts behind one, which would end it."""
+    words = {"<s>": 0, "</s>": 1, "<unk>": 2, "a": 3, **{f"<0x{byte:02X}>": 4 + byte for byte in range(256)}}
+    encoder = Encoder(models.BPE(vocab=words, merges=[], unk_token="<unk>", byte_fallback=True))
+    encoder.decoder = decoders.Sequence([decoders.ByteFallback()])
+    encoder.add_special_tokens(["<s>", "</s>"])
+    for single, expected in ((None, [3, 3]), ("<s> $A </s>", [0, 3, 3]), ("$A </s>", [3, 3])):
+        if single is not None:
+            both = [("<s>", 0), ("</s>", 1)]
+            encoder.post_processor = processors.TemplateProcessing(single=single, special_tokens=both)
+        tokenizer = from_hf(encoder.to_str(), {"eos_token": "</s>"}, ())
+        assert tokenizer.begin("aa") == expected
+        assert tokenizer.encode("aa") == [3, 3]
 
 
 def test_half_a_character_is_held_back(tiny_path: Path) -> None:

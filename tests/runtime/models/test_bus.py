@@ -23,6 +23,7 @@ from antiphon.runtime.delivery.payload import encode
 from antiphon.runtime.errors import (
     ConfigurationError,
     ContextTooLong,
+    DeadlineExceeded,
     InvalidRequest,
     ModelBusy,
     ModelError,
@@ -228,6 +229,18 @@ async def test_a_deadline_passes_while_waiting_for_a_slot(near: MemoryBus, far: 
     assert reply.finish.reason is FinishReason.CANCELLED
     assert reply.finish.usage == Usage()
     assert reply.finish.timing.queue_s is not None
+    await server.close()
+
+
+async def test_a_deadline_for_vectors_is_said_to_have_passed(near: MemoryBus, far: MemoryBus, ask: Ask) -> None:
+    """And not that the model is away, which another try might mend."""
+    server = await serve(far, ScriptedModel(lambda _: LONG, token_s=0.01, embed=lambda text: [1.0]), concurrency=1)
+    model = BusModel(near, "default", "m", pace=CALM)
+    async with aclosing(model.generate(ask(max_tokens=900))) as first:
+        await anext(first)
+        soon = embed().model_copy(update={"deadline_unix_ms": int(time.time() * 1000) + 100})
+        with pytest.raises(DeadlineExceeded, match="allow more time"):
+            await model.embed(soon)
     await server.close()
 
 

@@ -56,10 +56,11 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
 
 
 def test_units_become_policies() -> None:
-    """With what a unit is; a model that sells none needs no measurement."""
+    """With what a unit is and how replies count; a model that sells none needs no measurement."""
     config = engine_config("m", setting(acme=3, other=0.5), FOUND)
     assert {name: policy.units for name, policy in config.tenants.items()} == {"acme": 3, "other": 0.5}
     assert config.unit_tokens_per_minute == 48_000 / UNITS
+    assert config.output_weight == 4.0
     assert config.threads == 2
     assert engine_config("m", setting(), None).unit_tokens_per_minute is None
 

@@ -6,7 +6,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from antiphon.runtime.models.captured import MOST_BYTES, prompt_text, reply_text
+from antiphon.runtime.models.captured import prompt_text, reply_text
+from antiphon.runtime.telemetry.conversation import MOST_BYTES
 from antiphon.schemas.inference import (
     Finish,
     FinishReason,

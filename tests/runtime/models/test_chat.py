@@ -168,12 +168,13 @@ def test_sampling_is_sent_where_it_is_set() -> None:
         0.1,
     ]
     assert (sent["logprobs"], sent["top_logprobs"], "top_k" in sent, "seed" in sent) == (True, 1, False, False)
-    token = {"token": "hi", "logprob": -0.5, "bytes": None, "top_logprobs": [{"token": "ho", "logprob": -1.5}]}
+    other = {"token": "ho", "logprob": -1.5, "bytes": [7, 8]}
+    token = {"token": "hi", "logprob": -0.5, "bytes": None, "top_logprobs": [other]}
     event = delta(content="hi")
     event["choices"][0]["logprobs"] = {"content": [token]}
     (chunk,) = Completion("m").take(event)
     assert [(score.text, score.logprob, score.bytes, score.top) for score in chunk.tokens] == [
-        ("hi", -0.5, tuple(b"hi"), (TokenScore(text="ho", logprob=-1.5),))
+        ("hi", -0.5, tuple(b"hi"), (TokenScore(text="ho", logprob=-1.5, bytes=(7, 8)),))
     ]
 
 

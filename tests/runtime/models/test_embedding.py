@@ -13,7 +13,14 @@ from structlog.testing import capture_logs
 from antiphon.runtime.clock import SystemClock
 from antiphon.runtime.engine.embedder import Embedder
 from antiphon.runtime.engine.testing import write_tiny_checkpoint, write_tiny_encoder
-from antiphon.runtime.errors import InvalidRequest, MissingExtra, ModelFileError, ModelUnavailable
+from antiphon.runtime.errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    MissingExtra,
+    ModelBusy,
+    ModelFileError,
+    ModelUnavailable,
+)
 from antiphon.runtime.models.embedding import EmbeddingModel, is_embedding_checkpoint
 from antiphon.runtime.models.structured import collect
 from antiphon.schemas.inference import EmbedRequest, GenerateRequest
@@ -93,12 +100,12 @@ async def test_texts_that_were_cut_are_logged(model: EmbeddingModel) -> None:
 
 
 async def test_more_than_may_wait_are_refused(model: EmbeddingModel, held: threading.Event) -> None:
-    """At once, and another try may help; those that wait are answered."""
+    """At once, with when another try may help; those that wait are answered."""
     waiting = [asyncio.create_task(model.embed(request())) for _ in range(2)]
     await asyncio.sleep(0)
-    with pytest.raises(ModelUnavailable, match="2 requests wait already") as caught:
+    with pytest.raises(ModelBusy, match="2 requests wait already") as caught:
         await model.embed(request())
-    assert caught.value.retryable
+    assert caught.value.retryable and float(caught.value.details["retry_after_s"]) > 0
     held.set()
     assert len(await asyncio.gather(*waiting)) == 2
     assert await model.embed(request())
@@ -107,7 +114,7 @@ async def test_more_than_may_wait_are_refused(model: EmbeddingModel, held: threa
 async def test_a_deadline_ends_the_wait(model: EmbeddingModel, held: threading.Event) -> None:
     """The next request is answered: nothing of it stays behind."""
     now_ms = SystemClock().unix_ns() // 1_000_000
-    with pytest.raises(ModelUnavailable, match="before the deadline"):
+    with pytest.raises(DeadlineExceeded, match="before the deadline"):
         await model.embed(request(deadline_unix_ms=now_ms + 50))
     held.set()
     assert await model.embed(request())

@@ -5,12 +5,15 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from antiphon.runtime.bus.memory import MemoryBus
+from antiphon.runtime.bus.memory_server import MemoryServer
 from antiphon.runtime.engine.engine_config import EngineConfig
 from antiphon.runtime.engine.runner import Runner
 from antiphon.runtime.engine.testing import write_tiny_checkpoint
@@ -21,7 +24,10 @@ from antiphon.runtime.errors import (
     ModelFileError,
     ModelUnavailable,
 )
+from antiphon.runtime.models.bus import BusModel
 from antiphon.runtime.models.local import LocalModel
+from antiphon.runtime.models.server import ModelServer
+from antiphon.runtime.models.setting import LocalSetting
 from antiphon.schemas.inference import (
     Chunk,
     EmbedRequest,
@@ -201,19 +207,50 @@ async def test_higher_priority_goes_first(model: LocalModel, gate: Gate) -> None
     assert order == ["online", "batch"]
 
 
+async def test_on_the_bus_the_engine_alone_orders_requests(path: Path, gate: Gate) -> None:
+    """Batch work in any number holds no place that an online request needs: no line stands before the engine's own."""
+    bus = MemoryBus(MemoryServer())
+    model = LocalModel("tiny", path, EngineConfig(dtype="float32", max_rows=1))
+    await model.capabilities()
+    places = LocalSetting(path="tiny").places
+    server = ModelServer(bus, "default", "tiny", model, node="n1", concurrency=places)
+    await server.start()
+    client = BusModel(bus, "default", "tiny")
+    order: list[str] = []
+
+    async def note(name: str, priority: int) -> None:
+        async for _ in client.generate(request(name, max_tokens=1, priority=priority)):
+            pass
+        order.append(name)
+
+    readers = [asyncio.create_task(note("first", 0))]
+    await gate.running()
+    readers += [asyncio.create_task(note("batch", -1)) for _ in range(130)]
+    await under_way(model, 131)
+    readers.append(asyncio.create_task(note("online", 0)))
+    await under_way(model, 132)
+    gate.open.set()
+    await asyncio.gather(*readers)
+    assert order[:2] == ["first", "online"]
+    await server.close()
+    await model.close()
+    await bus.close()
+
+
 async def test_log_probabilities_come_with_the_text(model: LocalModel) -> None:
     """One entry a token, with its bytes and as many alternatives as were asked for."""
     chunks = [chunk async for chunk in model.generate(request(logprobs=2))]
     scores = [score for chunk in chunks if isinstance(chunk, TextChunk) for score in chunk.tokens]
     assert len(scores) == 8
     assert all(len(score.top) == 2 and score.top[0].logprob == score.logprob for score in scores)
+    assert all((score.top[0].text, score.top[0].bytes) == (score.text, score.bytes) for score in scores)
 
 
 async def test_a_raw_prompt_goes_on_from_text_or_ids(model: LocalModel) -> None:
     """By no template: the same as text and as its token ids."""
     asked = GenerateRequest(model="tiny", prompt="the sea", sampling=Sampling(max_tokens=6))
     text, finish = await collect(model, asked)
-    ids = model.engine.tokenizer.encode("the sea")
+    ids = model.engine.tokenizer.begin("the sea")
     assert finish.usage.input_tokens == len(ids)
     assert (await collect(model, asked.model_copy(update={"prompt": tuple(ids)})))[0] == text
 
@@ -322,11 +359,32 @@ async def test_an_engine_that_broke_down_is_replaced(model: LocalModel, monkeypa
         with pytest.raises(ModelUnavailable, match="closed") as caught:
             await collect(model, request())
         assert caught.value.retryable
+        del caught  # whose traceback holds the engine
     first = model.engine
     await asyncio.to_thread(first.close)
     assert first.ended
     assert (await collect(model, request()))[1].reason is FinishReason.LENGTH
     assert model.engine is not first
+
+
+async def test_a_broken_engine_is_gone_before_the_next_is_loaded(
+    model: LocalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two have no room: weights, keys and values are held once."""
+    from antiphon.runtime.engine.engine import Engine
+
+    await collect(model, request())
+    model.engine.close()
+    first = weakref.ref(model.engine)
+    load, there = Engine.load, []
+
+    def look(*arguments: Any, **named: Any) -> Engine:
+        there.append(first())
+        return load(*arguments, **named)
+
+    monkeypatch.setattr(Engine, "load", look)
+    await collect(model, request())
+    assert there == [None]
 
 
 async def test_closing_while_it_loads_leaves_no_engine(model: LocalModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from antiphon.runtime.models.machine import accelerators, available_memory, machine_name
+import torch
+
+from antiphon.runtime.models.machine import accelerators, available_memory, computes_bfloat16, machine_name
 
 MB = 1 << 20
 
@@ -51,6 +53,16 @@ def test_a_container_of_version_1(tmp_path: Path) -> None:
     assert available_memory(write(tmp_path, files)) == 5 * MB
     (tmp_path / "sys/fs/cgroup/memory/memory.limit_in_bytes").write_text("9223372036854771712\n")
     assert available_memory(tmp_path) == 1024 * MB
+
+
+def test_bfloat16_is_computed_where_torch_says_so(tmp_path: Path) -> None:
+    """By the processor's flags, as the engine's choice of a format goes by torch's; a system without them has none."""
+    flags = torch.cpu.get_capabilities()
+    assert computes_bfloat16() == bool(flags.get("avx512_bf16") or flags.get("amx_bf16"))
+    assert not computes_bfloat16(tmp_path)
+    for extra, expected in (("avx2 avx512f", False), ("avx512_bf16", True), ("amx_bf16 amx_tile", True)):
+        root = write(tmp_path, {"proc/cpuinfo": f"model name\t: A Processor\nflags\t\t: fpu {extra}\nbugs\t:\n"})
+        assert computes_bfloat16(root) is expected
 
 
 def test_accelerators_are_named_and_their_memory_is_another(tmp_path: Path) -> None:

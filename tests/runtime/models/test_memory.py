@@ -1,5 +1,6 @@
 """Models that fit, and models that do not."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,15 +38,36 @@ def test_what_a_checkpoint_needs_follows_its_setting(tmp_path: Path) -> None:
     facts = facts_of(write_tiny_checkpoint(tmp_path / "tiny"))
     assert facts.size is not None
     small, large = (
-        need_of(facts, LocalSetting(path="x", dtype=dtype, cache_tokens=640)) for dtype in ("bfloat16", "float32")
+        need_of(facts, LocalSetting(path="x", dtype=dtype, cache_tokens=640), bfloat16=True)
+        for dtype in ("bfloat16", "float32")
     )
     assert small.weights == facts.size.parameters * 2
     assert large.weights == facts.size.parameters * 4
     assert small.cache == facts.size.kv_elements * 2 * 640
-    unsaid = need_of(facts, LocalSetting(path="x"))
-    assert unsaid.cache == facts.size.kv_elements * 2 * 16 * 1024
-    encoder = need_of(facts_of(write_tiny_encoder(tmp_path / "encoder")), LocalSetting(path="x"))
+    for native, element in ((True, 2), (False, 4)):  # as auto chooses
+        unsaid = need_of(facts, LocalSetting(path="x"), bfloat16=native)
+        assert unsaid.cache == facts.size.kv_elements * element * 16 * 1024
+        assert unsaid.weights == facts.size.parameters * element
+    encoder = need_of(facts_of(write_tiny_encoder(tmp_path / "encoder")), LocalSetting(path="x"), bfloat16=True)
     assert encoder.cache == 0
+
+
+def test_codes_are_counted_where_they_are_held(tmp_path: Path) -> None:
+    """Beside the whole weights with auto; neither for a dtype that was asked for nor where replies do not depend on
+    their company."""
+    stored = facts_of(write_tiny_checkpoint(tmp_path / "tiny"))
+    assert stored.size is not None
+    facts = replace(stored, stored_bytes=stored.size.parameters // 2)
+    whole = facts.size.parameters * 2 if facts.size else 0
+    auto, asked, invariant = (
+        need_of(facts, setting, bfloat16=True).weights
+        for setting in (
+            LocalSetting(path="x"),
+            LocalSetting(path="x", dtype="bfloat16"),
+            LocalSetting(path="x", batch_invariant=True),
+        )
+    )
+    assert (auto, asked, invariant) == (whole + facts.stored_bytes, whole, whole)
 
 
 def test_digests_tell_models_apart(tmp_path: Path) -> None:

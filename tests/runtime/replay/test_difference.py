@@ -51,6 +51,15 @@ def test_a_slower_model_and_another_answer_are_shown() -> None:
     assert (row.same, row.said, row.left_tokens) == (False, ("a", "b"), 120)
 
 
+def test_long_replies_are_shown_where_they_part() -> None:
+    """With what leads to it, and cut after it; equal beginnings do not hide the difference."""
+    left, right = "same " * 200 + "yes" + "." * 1_000, "same " * 200 + "no" + "." * 1_000
+    rows = difference(run(1, word=left).spans, run(2, word=right).spans).rows
+    (said,) = [row.said for row in rows if row.label == "model m"]
+    assert said is not None
+    assert [text[:1] + text[81:85] for text in said] == ["…yes.", "…no.."] and {len(text) for text in said} == {401}
+
+
 def test_work_that_one_run_lacks_has_no_partner() -> None:
     """It says on which side it is."""
     rows = difference(run(1).spans, run(2, more=True).spans).rows

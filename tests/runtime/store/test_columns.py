@@ -52,12 +52,13 @@ def test_spans_become_columns(make: Any, put: Callable[..., Written], reader: Re
         make.step(4, parent=9, at_s=0.75, took_s=0, kind=3, attributes={"antiphon.run": "r1"}),
     )
     found = reader.ask(partial(page, run="r1", after=Place(), limit=10))
-    assert found is not None and found.count == 3 and not found.ended
+    assert found is not None and found.count == 3
     header, column = decode(found.body)
     assert (header["run"], header["count"], header["next"]) == ("r1", 3, None)
     assert column["start_ms"] == [0, 500, 750]
     assert column["duration_ms"] == [1000, 1000, 750]  # what runs is drawn up to the run's end
     assert column["queue_ms"] == pytest.approx([2, 100, 0])
+    assert column["prefill_ms"] == pytest.approx([0, 200, 0]) and column["decode_ms"] == pytest.approx([0, 500, 0])
     assert column["parent"] == [-1, 0, -1]
     assert column["span"] == [2, 3, 4] and column["parent_span"] == [0, 2, 9]
     assert [header["strings"][n] for n in column["label"]] == ["writer.write", "chat smollm2-135m", "step 4"]

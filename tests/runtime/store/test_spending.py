@@ -1,8 +1,11 @@
+from functools import partial
 from typing import Any
 
 import pytest
 
-from antiphon.runtime.store.spending import covered_ns, spending_of
+from antiphon.runtime.store.query import Reader
+from antiphon.runtime.store.spending import covered_ns, run_spending, spending_of
+from antiphon.runtime.store.sqlite import Store
 
 
 @pytest.mark.parametrize(
@@ -38,3 +41,19 @@ def test_parents_in_a_circle_do_no_harm(make: Any) -> None:
     """Foreign spans that name each other as parent are summed like any other."""
     spans = [make.chat(1, parent=2), make.chat(2, parent=1)]
     assert spending_of(spans)[0].count == 2
+
+
+def test_a_stored_run_is_summed_without_its_attributes(make: Any, put: Any, store: Store) -> None:
+    """The same rows as of its spans as they were recorded, of as many as were asked for."""
+    spans = [
+        make.process(1, took_s=10, attributes={"antiphon.queue.enter_ns": 5, "antiphon.queue.dequeue_ns": 9}),
+        make.chat(2, parent=1, at_s=1, took_s=4, status=2),
+        make.step(3, parent=1, at_s=5, took_s=1, attributes={"gen_ai.operation.name": "execute_tool"}),
+        make.process(4, agent="critic", at_s=8, took_s=0),
+    ]
+    put(*spans, make.process(5, trace=2, run="other"))
+    reader = Reader.open(store.path)
+    assert reader.ask(partial(run_spending, run="r1", most=10)) == (spending_of(spans), 4)
+    assert reader.ask(partial(run_spending, run="r1", most=2)) == (spending_of(spans[:2]), 2)
+    assert reader.ask(partial(run_spending, run="nope", most=2)) is None
+    reader.close()

@@ -21,6 +21,7 @@ def test_a_select_is_answered(make: Any, put: Callable[..., Written], store: Sto
     found = ask(store.path, "SELECT operation, count(*) AS n FROM spans GROUP BY 1 ORDER BY 1")
     assert (found.columns, found.rows, found.truncated) == (("operation", "n"), (("chat", 2), ("process", 1)), False)
     assert ask(store.path, "SELECT 1 FROM spans", limit=2).truncated
+    assert ask(store.path, "SELECT count(*) FROM Runs, (SELECT 1) AS mine").rows == ((1,),)
     assert ask(store.path, "WITH m AS (SELECT model FROM spans) SELECT count(model) FROM m").rows == ((2,),)
 
 
@@ -47,6 +48,11 @@ def test_a_select_is_answered(make: Any, put: Callable[..., Written], store: Sto
         "SELECT body FROM journals",
         "SELECT content FROM blocks",
         "SELECT body FROM rejected",
+        "SELECT count(*) FROM rejected",
+        "SELECT count(*) FROM main.journals AS spans",
+        'SELECT EXISTS (SELECT 1 FROM "Blocks")',
+        "SELECT count(*) FROM sqlite_sequence",
+        "SELECT count(*) FROM dbstat",
         "WITH spans AS (SELECT * FROM journals) SELECT * FROM spans",
         "SELECT 1; SELECT 2",
         "BEGIN",

@@ -236,13 +236,14 @@ def test_a_reader_works_without_a_writer(make: Any, put: Any, store: Store, path
     "content", [b"not a database, but long enough to be read as a header" * 40, b"SQLite format 3\0" * 99]
 )
 def test_a_corrupt_file_is_set_aside(make: Any, path: Path, clock: Any, content: bytes) -> None:
-    """It is kept under another name, the name is told, and a new store works."""
+    """It is kept under another name, readers are told the name, and a new store works."""
     path.write_bytes(content)
     store = Store.open(path, clock=clock)
-    assert store.set_aside is not None
-    assert store.set_aside.read_bytes() == content
     store.write([Received(batch=make.batch(make.process(1)))])
-    assert len(Reader.open(path).runs(RunFilter(), limit=2).runs) == 1
+    reader = Reader.open(path)
+    assert len(reader.runs(RunFilter(), limit=2).runs) == 1
+    (kept,) = reader.health().set_aside
+    assert path.with_name(kept).read_bytes() == content
     store.close()
 
 
@@ -392,4 +393,23 @@ def test_words_of_a_title_are_words(make: Any, put: Any, path: Path, text: str, 
     put(make.process(1))
     reader = Reader.open(path)
     assert len(reader.runs(RunFilter(text=text), limit=9).runs) == found
+    reader.close()
+
+
+@pytest.mark.parametrize("rare", [0, 2_000], ids=["common", "rare"])
+@pytest.mark.parametrize("different", [1, 2_000], ids=["many titles", "few titles"])
+def test_a_word_finds_the_same_runs_however_many_titles_there_are(
+    make: Any, put: Any, path: Path, monkeypatch: pytest.MonkeyPatch, different: int, rare: int
+) -> None:
+    """Looked for in each different title, or in every run's; newest first and page by page either way."""
+    monkeypatch.setattr("antiphon.runtime.store.query._TITLES", different)
+    monkeypatch.setattr("antiphon.runtime.store.query._RARE", rare)
+    put(*(make.process(n, trace=n, run=f"r{n}", agent=("critic", "writer")[n % 2], at_s=n) for n in range(1, 6)))
+    reader = Reader.open(path)
+    page = reader.runs(RunFilter(text="writer"), limit=2)
+    assert [run.run for run in page.runs] == ["r5", "r3"]
+    page = reader.runs(RunFilter(text="writer"), limit=2, after=page.next)
+    assert ([run.run for run in page.runs], page.next) == (["r1"], None)
+    assert len(reader.runs(RunFilter(text="i"), limit=9).runs) == 5
+    assert reader.runs(RunFilter(text="zebra"), limit=9).runs == ()
     reader.close()

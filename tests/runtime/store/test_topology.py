@@ -26,13 +26,14 @@ def send(make: Any, number: int, parent: int | None, operation: str, agent: str 
 
 def test_edges_are_recorded_ones(make: Any, put: Callable[..., Written], found: Callable[..., Topology]) -> None:
     """Outside to planner, planner to writer, writer to its model and its tool."""
+    subject = {"messaging.destination.name": "antiphon.default.task.writer.write"}
     waited = {"antiphon.queue.enter_ns": 0, "antiphon.queue.dequeue_ns": 2 * 10**9, "antiphon.queue.depth": 3}
     tool = {"gen_ai.operation.name": "execute_tool", "antiphon.agent": "writer"}
     put(
         send(make, 1, None, "submit"),
         make.process(2, parent=1, agent="planner", handler="plan"),
         send(make, 3, 2, "call", "planner"),
-        make.process(4, parent=3, attributes=waited, status=2),
+        make.process(4, parent=3, attributes=waited | subject, status=2),
         make.chat(5, parent=4),
         make.step(6, parent=4, name="execute_tool search", attributes=tool),
     )
@@ -46,6 +47,7 @@ def test_edges_are_recorded_ones(make: Any, put: Callable[..., Written], found: 
     call = graph.edges["agent:planner", "agent:writer", "call"]
     assert (call.count, call.errors, call.depth) == (1, 1, 3)
     assert call.took.quantile(0.5) == pytest.approx(3e9, rel=0.03)  # 2 s waited, 1 s worked
+    assert call.subjects == {"antiphon.default.task.writer.write": 1}
     assert graph.places["agent:writer"].took.quantile(0.5) == pytest.approx(1e9, rel=0.03)
 
 

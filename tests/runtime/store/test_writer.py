@@ -1,6 +1,8 @@
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -85,6 +87,20 @@ async def test_batches_reach_the_store(make: Any, store: Store, bus: MemoryBus, 
         assert await writer.settle(10)
     assert {run.run for run in Reader.open(path).runs(RunFilter(), limit=9).runs} == {"r1", "r2"}
     assert set(heard.runs) == {"r1", "r2"}
+
+
+async def test_what_is_stored_does_not_wait_for_threads_that_read(make: Any, store: Store, bus: MemoryBus) -> None:
+    """All threads that everybody shares are taken; what arrives is written, and kept up, in the store's own."""
+    loop, reading = asyncio.get_running_loop(), threading.Event()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    reader = loop.run_in_executor(None, reading.wait)
+    try:
+        async with _running(store, bus) as writer:
+            await _send(bus, make.batch(make.process(1), sequence=1))
+            assert await writer.settle(10) and not reader.done()
+    finally:
+        reading.set()
+        await reader
 
 
 async def test_nothing_is_handed_out_twice_after_a_restart(make: Any, store: Store, bus: MemoryBus, path: Path) -> None:

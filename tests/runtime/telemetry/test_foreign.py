@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from antiphon.runtime.telemetry import attributes as attr
 from antiphon.runtime.telemetry.foreign import mapped
-from antiphon.runtime.telemetry.foreign_trace import joined
+from antiphon.runtime.telemetry.foreign_trace import FOREIGN, joined
 from antiphon.runtime.telemetry.hashing import ContentHash
 from antiphon.runtime.telemetry.otlp_json import spans_of
 from antiphon.runtime.whatif import facts
@@ -276,7 +276,6 @@ def test_the_server_of_a_model_is_its_pool() -> None:
         {attr.HANDLER: "run", **CHAT},
         {attr.OPERATION: "model", **CHAT},
         {"http.request.method": "GET"},
-        {"openinference.span.kind": "EVALUATOR"},
         {},
     ],
 )
@@ -284,6 +283,31 @@ def test_ours_and_others_are_left_alone(given: dict[str, Any]) -> None:
     """The same object comes back."""
     one = span(given)
     assert mapped(one, HASH) is one
+
+
+SECRET = "the third stone"
+
+
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        ({"openinference.span.kind": "GUARDRAIL", "input.value": SECRET}, {"openinference.span.kind": "GUARDRAIL"}),
+        ({"openinference.span.kind": "EVALUATOR", "output.value": SECRET}, {"openinference.span.kind": "EVALUATOR"}),
+        ({"gen_ai.operation.name": "create_agent", "gen_ai.system_instructions": SECRET},
+         {"gen_ai.operation.name": "create_agent"}),
+        ({"gen_ai.system": "openai", "gen_ai.request.model": "m", "gen_ai.prompt.0.content": SECRET},
+         {"gen_ai.system": "openai", "gen_ai.request.model": "m"}),  # it failed, and has no count of tokens
+        ({"gen_ai.request.model": "m", "gen_ai.completion.0.content": SECRET}, {"gen_ai.request.model": "m"}),
+        ({"input.value": SECRET, "user": "ada"}, {"user": "ada"}),
+    ],
+)  # fmt: skip
+def test_what_has_no_counterpart_loses_its_contents(given: dict[str, Any], left: dict[str, Any]) -> None:
+    """It is what it was, without what was said; exceptions stay."""
+    failed = SpanEvent(name="exception", unix_ns=1, attributes={"exception.type": "OSError"})
+    said = SpanEvent(name="gen_ai.user.message", unix_ns=1, attributes={"content": SECRET})
+    found = mapped(span(given, events=[said, failed]), HASH)
+    assert (found.name, found.events, facts.operation(found)) == ("n", [failed], "")
+    assert {key: value for key, value in found.attributes.items() if key != FOREIGN} == left
 
 
 def test_the_node_alone_makes_no_span_ours() -> None:
@@ -318,4 +342,5 @@ def test_hostile_values_are_survived(given: dict[str, Any], operation: str) -> N
 def test_nesting_without_end_is_left_alone() -> None:
     """JSON of a hundred thousand levels costs nothing and breaks nothing."""
     deep = "[" * 100_000 + "]" * 100_000
-    assert attr.INPUT_HASH not in facts_of(CHAT | {"gen_ai.input.messages": deep})
+    found = facts_of(CHAT | {"gen_ai.input.messages": deep})
+    assert attr.INPUT_HASH not in found and "gen_ai.input.messages" not in found

@@ -20,5 +20,5 @@ def test_what_is_missing_is_named() -> None:
     """A program that records tools with hashes and nothing else lacks tokens, queues and groups, not P2."""
     lacks = missing({attr.OPERATION, attr.INPUT_HASH, attr.RESULT_HASH, attr.EFFECT})
     assert {"p2", "p3", "p4", "p6"}.isdisjoint(lacks)
-    assert lacks["p17"] == ((attr.QUEUE_ENTER_NS,), (attr.QUEUE_DEQUEUE_NS,), (attr.POOL_CAPACITY,))
-    assert lacks["p25"] == ((attr.GROUP_NEEDED,),)
+    assert lacks["p19"] == ((attr.MODEL_QUEUE_S,), (attr.POOL_CAPACITY,))
+    assert lacks["p25"] == ((attr.GROUP,), (attr.GROUP_NEEDED,))

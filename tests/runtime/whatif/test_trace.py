@@ -55,6 +55,28 @@ def test_work_after_a_submit_is_not_clamped(traced: "type[Traced]") -> None:
     assert found.latency_ns == 1_000 * MS
 
 
+@pytest.mark.parametrize("stated", [True, False])
+def test_a_task_ends_with_the_attempt_that_ended_it(traced: "type[Traced]", stated: bool) -> None:
+    """The first failed after a second and the second was fine after five: the run took five, and did not fail.
+
+    What else was waked by the same message is another matter.
+    """
+    trace = traced(1)
+    first = trace.ask(None, "a.b", 0, 1_000, operation="submit", status=2)
+    first.attributes["antiphon.task"] = "t"
+    sent = trace.publish_of(first)
+    sent.end_ns, sent.status = trace.at_ns + 5 * MS, 0
+    for start, end, attempt, task in ((1_500, 5_000, 2, "t"), (6_000, 9_000, 1, "u")):
+        state = "succeeded" if stated and attempt == 2 else None
+        trace.add(
+            sent, "process", start, end, kind=4,
+            antiphon__task=task, antiphon__attempt=attempt, antiphon__state=state,
+        )  # fmt: skip
+    found = closed(trace)
+    assert found.latency_ns == 5_000 * MS
+    assert found.steps[found.finish].span.status == 0
+
+
 def test_failure_excludes_what_lies_below(traced: "type[Traced]") -> None:
     """What a failed or repeated attempt did is left out; its siblings stay."""
     trace = traced(1)

@@ -42,6 +42,19 @@ export async function bytes(path: string, signal?: AbortSignal): Promise<ArrayBu
   return (await checked(await fetch(path, signal ? { signal } : {}))).arrayBuffer();
 }
 
+/** Why the server refuses `path`, which streams; null when it does not, or is not there. */
+export async function refusal(path: string): Promise<Refused | null> {
+  const stop = new AbortController();
+  try {
+    await checked(await fetch(path, { signal: stop.signal }));
+    return null;
+  } catch (problem) {
+    return problem instanceof Refused ? problem : null;
+  } finally {
+    stop.abort();
+  }
+}
+
 let opened: Promise<Session> | null = null;
 
 /** Once for the page. A server without it refuses, and what needs it stays away. */

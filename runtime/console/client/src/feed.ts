@@ -1,6 +1,8 @@
-/** News from the server, one stream for the whole page. The browser resumes it by itself. */
+/** News from the server, one stream for the whole page, while it is seen. */
 
 import { useEffect, useRef, useSyncExternalStore } from "react";
+
+import { events, whileSeen } from "./stream";
 
 export interface RunsNews {
   spans: number;
@@ -9,23 +11,41 @@ export interface RunsNews {
 }
 
 type Listener = (kind: string, data: unknown) => void;
-const KINDS = ["runs", "findings", "reset", "tasks", "approvals", "policies"];
+const KINDS = ["runs", "findings", "reset"];
+const RETRY_MS = 5_000; // after the server refused
 
-class Feed {
+export class Feed {
   private readonly listeners = new Set<Listener>();
   private readonly watchers = new Set<() => void>();
-  private source: EventSource | null = null;
   private spans = 0;
+  private missed = false; // there was a stream before, and what happened since has to be loaded
   private state: { on: boolean; words: string } = { on: false, words: "connecting" };
 
   open(): void {
-    if (this.source) return;
-    this.source = new EventSource("/api/events");
-    this.source.onopen = () => this.say(true, "live");
-    this.source.onerror = () => this.say(false, "reconnecting");
-    for (const kind of KINDS) {
-      this.source.addEventListener(kind, (event) => this.hear(kind, JSON.parse((event as MessageEvent<string>).data)));
-    }
+    whileSeen(() => this.connect());
+  }
+
+  private connect(): () => void {
+    const hears = Object.fromEntries(KINDS.map((kind) => [kind, (data: unknown) => this.hear(kind, data)]));
+    let timer: number | undefined;
+    let source: EventSource | null = null;
+    const open = (): void => {
+      const now = events("/api/events", hears, (why) => {
+        if (source !== now) return; // nobody looks any more
+        this.say(false, why?.status === 401 ? "signed out: reload the page" : `no news: ${why?.message ?? "trying again"}`);
+        timer = window.setTimeout(open, RETRY_MS);
+      });
+      source = now;
+      now.onerror = () => this.say(false, "reconnecting");
+      now.onopen = () => {
+        now.onopen = () => this.say(true, "live"); // the browser resumed it
+        this.say(true, "live");
+        if (this.missed) this.hear("reset", {});
+        this.missed = true;
+      };
+    };
+    open();
+    return () => { clearTimeout(timer); source?.close(); source = null; };
   }
 
   readonly watch = (watcher: () => void): (() => void) => {

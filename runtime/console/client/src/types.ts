@@ -82,6 +82,12 @@ export interface Spending {
   p95_s: number;
 }
 
+/** Of the run's earliest `spans` spans. */
+export interface RunSpending {
+  spans: number;
+  spending: Spending[];
+}
+
 export interface RunDetail {
   run: Run;
   rows: Row[];
@@ -119,7 +125,7 @@ export interface Saving {
 }
 
 export type FindingState =
-  | "candidate" | "open" | "shadow" | "canary" | "applied" | "verified" | "refuted" | "dismissed";
+  | "candidate" | "open" | "shadow" | "canary" | "applied" | "verified" | "refuted" | "dismissed" | "gone";
 
 export interface Finding {
   id: string;

@@ -5,7 +5,11 @@ import { critical, share } from "../src/run/critical";
 import { lanes } from "../src/run/lanes";
 import { find, open } from "../src/run/rows";
 import { panned, zoomed } from "../src/run/zoom";
+import cases from "./critical.json";
 import { made, type Short } from "./rows";
+
+/** Spans as [id, parent, start, end], 0 where the end was not seen; the server's test has the same. */
+const CASES = cases as unknown as { what: string; spans: [number, number | null, number, number][]; path: number[] }[];
 
 const RUN: Short[] = [
   [0, "plan", 0, 100], [1, "search", 10, 30, "tool"], [1, "write", 30, 80], [2, "chat m", 40, 70, "model"], [1, "note", 40, 60],
@@ -36,11 +40,20 @@ describe("critical path", () => {
     for (let seed = 1; seed <= 200; seed++) {
       const all = made(...tree(seed));
       const sum = critical(all).reduce((total, part) => total + part.end - part.start, 0);
-      expect(sum).toBeCloseTo(all[0]!.end - all[0]!.start, 6);
+      expect(sum).toBeCloseTo(Math.max(...all.map((line) => line.end)) - all[0]!.start, 6);
     }
   });
-  test("a child that outlives its parent is not waited for", () => {
-    expect([...share(critical(made([0, "a", 0, 10], [1, "late", 5, 90])))]).toEqual([[0, 10]]);
+  test("a child that outlives its parent is what the end waited for", () => {
+    expect([...share(critical(made([0, "a", 0, 10], [1, "late", 5, 90])))]).toEqual([[0, 5], [1, 85]]);
+  });
+  test.each(CASES)("as the server has it: $what", ({ spans, path }) => {
+    const whole = Math.max(...spans.map(([, , start, end]) => Math.max(start, end)));
+    const depths = new Map<number | null, number>([[null, -1]]);
+    const all = made(...spans.map(([id, parent, start, end]): Short => {
+      depths.set(id, depths.get(parent)! + 1);
+      return [depths.get(id)!, String(id), start, end || whole];
+    }));
+    expect([...share(critical(all)).keys()].map((at) => Number(all[at]!.label)).sort()).toEqual(path);
   });
   test("no rows, no path", () => expect(critical([])).toEqual([]));
 });

@@ -40,8 +40,8 @@ describe("findings", () => {
   const finding = (id: string, state: string, latency: number): Finding =>
     ({ id, state, saving: { latency_s: { point: latency, low: 0, high: latency } }, realised: null }) as unknown as Finding;
   test("what is at work comes first, then by what it saves", () => {
-    expect(ranked([finding("a", "dismissed", 9), finding("b", "open", 1), finding("c", "open", 2), finding("d", "canary", 0)]).map((f) => f.id))
-      .toEqual(["d", "c", "b", "a"]);
+    expect(ranked([finding("a", "dismissed", 9), finding("b", "open", 1), finding("c", "open", 2), finding("d", "canary", 0), finding("e", "gone", 9)]).map((f) => f.id))
+      .toEqual(["d", "c", "b", "a", "e"]);
   });
   test("a prediction of nothing is not shown", () => {
     const none = { point: 0, low: 0, high: 0 };

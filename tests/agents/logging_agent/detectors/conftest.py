@@ -14,6 +14,7 @@ from antiphon.runtime.whatif.testing import Traced
 from antiphon.runtime.whatif.trace import build
 
 Stripped = Callable[[Sequence[Traced]], Sequence[Traced]]
+Nested = Callable[[Sequence[Traced], int], list[Traced]]
 Spoiled = Callable[[Detector, Sequence[Traced]], None]
 
 
@@ -31,6 +32,28 @@ def observed() -> Callable[[Traced], Observed]:
         return seen
 
     return closing
+
+
+@pytest.fixture
+def nested() -> Nested:
+    """``nested(runs, size)``: of each ``size`` runs one, in which the first one's handler asked for all the others."""
+
+    def nest(runs: Sequence[Traced], size: int) -> list[Traced]:
+        found = []
+        for first in range(0, len(runs), size):
+            outer, *inner = runs[first : first + size]
+            asked, handler = outer.spans[:2]
+            for run in inner:
+                for span in run.spans:
+                    span.trace_id = outer.trace_id
+                    span.parent_id = span.parent_id or handler.span_id
+                outer.spans += run.spans
+                outer.nodes |= run.nodes
+            asked.end_ns = handler.end_ns = max(span.end_ns for span in outer.spans)
+            found.append(outer)
+        return found
+
+    return nest
 
 
 @pytest.fixture

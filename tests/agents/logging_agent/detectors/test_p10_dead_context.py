@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.agents.logging_agent.conftest import Look
+    from tests.agents.logging_agent.detectors.conftest import Nested
 
     from antiphon.agents.logging_agent.detectors.base import Observed
     from antiphon.runtime.whatif.testing import Traced
@@ -97,6 +98,13 @@ def test_nineteen_traces_are_a_candidate(traced: "type[Traced]", look: "Look") -
     """Below twenty traces nothing is claimed."""
     finding = look(runs(traced, count=19)).one("p10")
     assert (finding.state, finding.saving, finding.support) == (FindingState.CANDIDATE, None, 19)
+
+
+def test_many_executions_in_few_runs_are_few_traces(traced: "type[Traced]", look: "Look", nested: "Nested") -> None:
+    """Six runs of four executions each bound a tool's use by 50 % of runs, not by 12.5 %; so for results."""
+    for made, subject in ((runs(traced), "support.help"), (read(traced), "tool manual in support.help")):
+        finding = next(f for f in look(nested(made, 4)).of("p10") if f.subject == subject)
+        assert (finding.state, finding.support) == (FindingState.CANDIDATE, 6)
 
 
 def test_three_runs_of_another_workflow_are_a_candidate(traced: "type[Traced]", look: "Look") -> None:

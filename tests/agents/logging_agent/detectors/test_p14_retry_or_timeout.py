@@ -125,16 +125,33 @@ def test_an_unknown_callee_is_left_alone(traced: "type[Traced]", look: "Look") -
     assert look([impatient(traced, number) for number in range(1, 10)]).of("p14") == []
 
 
-def layers(traced: "type[Traced]", number: int, *, mends: bool = False, outer: int = 3, inner: int = 3) -> "Traced":
-    """A planner asks a worker, which asks a store in vain: 100 ms each, tried again at both layers."""
+def layers(
+    traced: "type[Traced]",
+    number: int,
+    *,
+    mends: bool = False,
+    outer: int = 3,
+    inner: int = 3,
+    durable: bool = True,
+    task: str | None = "t",
+) -> "Traced":
+    """A planner calls a worker, which asks a store in vain: 100 ms each, tried again at both layers.
+
+    ``durable``: the outer attempts are those of one task; else the planner asks again itself. ``task``: its own.
+    """
     trace = traced(number)
     long = 100 * inner
     root = trace.ask(None, "planner.plan", 0, outer * long, node="n0", status=0 if mends else 2)
     for i in range(outer):
         well = mends and i == outer - 1
         work = trace.ask(
-            root, "worker.do", i * long, (i + 1) * long, status=0 if well else 2, antiphon__input__sha256="x"
-        )
+            root, "worker.do", i * long, (i + 1) * long, status=0 if well else 2, antiphon__input__sha256="x",
+            operation="call" if durable else "ask", attempt=i + 1 if durable else 1, antiphon__task=task,
+        )  # fmt: skip
+        if durable and i:
+            again, call = trace.publish_of(work), trace.spans[2]
+            trace.spans.remove(again)
+            work.parent_id, call.end_ns, call.status = call.span_id, again.end_ns, again.status
         for j in range(inner):
             at = i * long + 100 * j
             trace.ask(work, "store.get", at, at + 100, node="n2", antiphon__input__sha256="y",
@@ -142,20 +159,28 @@ def layers(traced: "type[Traced]", number: int, *, mends: bool = False, outer: i
     return trace
 
 
-def test_retries_of_retries_are_found_at_the_outer_layer(traced: "type[Traced]", look: "Look") -> None:
-    """Three times three attempts, all in vain; with one at the outer layer 600 of 900 ms are saved."""
-    finding = look([layers(traced, number) for number in range(1, 8)]).one("p14")
+@pytest.mark.parametrize("settings", [{}, {"task": None}, {"durable": False}], ids=["task", "no task", "code"])
+def test_retries_of_retries_are_found_at_the_outer_layer(traced: "type[Traced]", look: "Look", settings: Any) -> None:
+    """Three times three attempts, all in vain; with one at the outer layer 600 of 900 ms are saved.
+
+    A policy makes fewer attempts of what a task calls; elsewhere, and where code asks again, it is advice.
+    """
+    finding = look([layers(traced, number, **settings) for number in range(1, 8)]).one("p14")
     assert finding.state is FindingState.OPEN
-    assert finding.subject == "ask worker.do"
-    assert finding.remedy.proposal == Proposal(action=Retry(attempts=1), target="ask worker.do")
+    fewer = Proposal(action=Retry(attempts=1), target="call worker.do")
+    assert finding.remedy.proposal == (None if settings else fewer)
+    assert "worker.do is tried again" in finding.remedy.text
     assert finding.saving is not None and finding.saving.latency_s is not None
     assert finding.saving.latency_s.point == pytest.approx(0.6)
 
 
+@pytest.mark.parametrize("durable", [True, False])
 @pytest.mark.parametrize("settings", [{"outer": 1}, {"inner": 1}, {"mends": True}], ids=["inner", "outer", "helps"])
-def test_retries_of_one_layer_or_of_use_are_left_alone(traced: "type[Traced]", look: "Look", settings: Any) -> None:
+def test_retries_of_one_layer_or_of_use_are_left_alone(
+    traced: "type[Traced]", look: "Look", settings: Any, durable: bool
+) -> None:
     """One layer that tries again is what retries are for; so is an outer one that mends what the inner could not."""
-    assert look([layers(traced, number, **settings) for number in range(1, 31)]).of("p14") == []
+    assert look([layers(traced, number, durable=durable, **settings) for number in range(1, 31)]).of("p14") == []
 
 
 def test_its_memory_is_bounded(traced: "type[Traced]") -> None:

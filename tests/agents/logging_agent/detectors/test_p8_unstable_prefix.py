@@ -8,6 +8,7 @@ from antiphon.schemas.finding import FindingState, Grade
 
 if TYPE_CHECKING:
     from tests.agents.logging_agent.conftest import Look
+    from tests.agents.logging_agent.detectors.conftest import Nested
 
     from antiphon.runtime.whatif.testing import Traced
 
@@ -52,6 +53,16 @@ def test_a_date_before_the_tools_is_found(traced: "type[Traced]", look: "Look") 
     assert 1_536 <= finding.saving.tokens.point <= 2_048
     assert finding.saving.latency_s is not None
     assert finding.saving.latency_s.point == pytest.approx(finding.saving.tokens.point / 1_000, rel=0.1)
+
+
+@pytest.mark.parametrize(("count", "support"), [(4, 4), (5, 39)])
+def test_many_calls_of_few_runs_are_a_candidate(
+    traced: "type[Traced]", look: "Look", nested: "Nested", count: int, support: int
+) -> None:
+    """Eight calls a run: 31 of four runs say how those went, and not how runs go."""
+    finding = look(nested(runs(traced, 8 * count), 8)).one("p8")
+    assert finding.state is (FindingState.OPEN if support > 20 else FindingState.CANDIDATE)
+    assert finding.support == support
 
 
 def test_nineteen_calls_are_a_candidate_without_a_saving(traced: "type[Traced]", look: "Look") -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 from pydantic import SecretStr
+from starlette.types import Message, Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from antiphon import Client
@@ -63,6 +64,40 @@ async def test_more_than_can_be_open_are_told_to_come_again(
     workshop.gate.set()
     assert (await waiting).json() == {"text": "through"}
     assert (await http.post(ADD, json={"numbers": []})).status_code == 200
+
+
+async def test_one_caller_cannot_take_the_places_of_another() -> None:
+    """Half of all places is divided among the callers and kept for them; alone a caller has all."""
+    gate = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await gate.wait()
+
+    async def status(door: callers.Callers, name: str) -> int:
+        """What a request is told that is refused; 0 for one that is answered."""
+        told: list[int] = []
+
+        async def send(message: Message) -> None:
+            told.append(message.get("status", 0))
+
+        async def receive() -> Message:
+            return {"type": "http.disconnect"}
+
+        headers = [(b"authorization", f"Bearer {name}".encode())]
+        await door({"type": "http", "headers": headers}, receive, send)
+        return max(told, default=0)
+
+    for names, most in ((("noisy", "paid"), 384), (("noisy",), 512)):
+        gate.clear()
+        door = callers.Callers(app, {name: SecretStr(name) for name in names})
+        flood = [asyncio.create_task(status(door, "noisy")) for _ in range(600)]
+        flood += [asyncio.create_task(status(door, name)) for name in names[1:] for _ in range(128)]
+        for _ in range(10):  # turns of the loop: nothing is waited for but the gate
+            await asyncio.sleep(0)
+        assert sum(not task.done() for task in flood[:600]) == most
+        gate.set()
+        told = await asyncio.gather(*flood)
+        assert (told[:600].count(429), set(told[600:])) == (600 - most, {0} if names[1:] else set())
 
 
 BODIES: list[tuple[bytes, str, int, str]] = [

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -93,10 +93,40 @@ async def test_a_program_that_is_not_there() -> None:
             await connection.call("echo", {}, writes=True)
 
 
+SILENT = Stdio(command=("sh", "-c", "cat > /dev/null"))
+
+
+class Slow:
+    """Takes some turns of the loop to start a process that then says nothing."""
+
+    identity = "slow"
+
+    def __init__(self) -> None:
+        self.begun = False
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[Any, None]:
+        for _ in range(5):
+            await asyncio.sleep(0)
+        self.begun = True
+        async with SILENT.open() as streams:
+            yield streams
+
+
+async def test_the_start_of_a_process_is_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """asyncio would wait for it for ever; the time to answer begins once it runs."""
+    monkeypatch.setattr("antiphon.runtime.gateways.mcp.session.START_S", 0.0)
+    way = Slow()
+    async with asyncio.timeout(60), connected(way) as connection:
+        with pytest.raises(ToolUnavailable, match="it did not answer in time"):
+            await connection.call("echo", {}, writes=True)
+    assert way.begun
+
+
 async def test_a_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is given up after a while, and its process ends."""
     monkeypatch.setattr("antiphon.runtime.gateways.mcp.session.START_S", 0.2)
-    async with connected(Stdio(command=("sh", "-c", "cat > /dev/null"))) as connection:
+    async with asyncio.timeout(60), connected(SILENT) as connection:
         with pytest.raises(ToolUnavailable, match=r"cannot be reached \(it did not answer in time\)"):
             await connection.call("echo", {}, writes=True)
 

@@ -30,4 +30,4 @@ def test_what_nobody_says_is_null() -> None:
 
 def test_the_impossible_can_be_written() -> None:
     """JSON has no infinity."""
-    assert logprob(TokenScore(text="x", logprob=-math.inf)) == -9999.0
+    assert logprob(TokenScore(text="x", logprob=-math.inf, bytes=(120,))) == -9999.0

@@ -26,10 +26,15 @@ def completion(**given: Any) -> list[GenerateRequest]:
 
 
 def test_a_request_carries_what_the_gateway_knows() -> None:
-    """Tenant and deadline; a limit of its own where the caller has none."""
+    """Tenant and deadline; a limit of its own where the caller has none, which the instance may lower."""
     (request,) = chat()
     assert (request.tenant, request.deadline_unix_ms, request.run) == ("acme", 9, None)
-    assert request.sampling.max_tokens == CHAT_TOKENS
+    assert (request.sampling.max_tokens, request.sampling.clip) == (CHAT_TOKENS, True)
+    assert [each.sampling.clip for each in (*chat(max_tokens=4096), *completion(), *completion(max_tokens=5))] == [
+        False,
+        True,
+        False,
+    ]
 
 
 def test_calls_of_one_program_say_so() -> None:

@@ -12,7 +12,7 @@ CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "
 def sampling(**given: Any) -> Sampling:
     """As a chat gives it."""
     chat = read(ChatRequest, CHAT | given)
-    return chat.sampling(max_tokens=8, logprobs=None)
+    return chat.sampling(max_tokens=8, unless_given=9, logprobs=None)
 
 
 def test_sampling_is_taken_as_it_is_meant() -> None:
@@ -43,6 +43,8 @@ def test_sampling_is_taken_as_it_is_meant() -> None:
         ({"top_k": -2}, "top_k"),
         ({"min_p": 2}, "min_p"),
         ({"repetition_penalty": 0}, "repetition_penalty"),
+        ({"logit_bias": {"50256": -100}}, "logit_bias"),
+        ({"repetition_penalty": 1e-40}, "repetition_penalty"),
         ({"presence_penalty": 3}, "presence_penalty"),
         ({"seed": 2**63}, "seed"),
         ({"stop": [""]}, "stop[0]"),
@@ -66,7 +68,7 @@ def test_sampling_is_taken_as_it_is_meant() -> None:
 def test_a_value_that_cannot_be_names_its_field(change: dict[str, Any], param: str) -> None:
     """As OpenAI writes it, at any depth."""
     with pytest.raises(InvalidRequest) as raised:
-        read(ChatRequest, CHAT | change).sampling(max_tokens=8, logprobs=None)
+        read(ChatRequest, CHAT | change).sampling(max_tokens=8, unless_given=9, logprobs=None)
     assert raised.value.details == {"param": param}
     assert raised.value.message.startswith(f"{param}: ")
 

@@ -7,7 +7,7 @@ import { Select, Waiting } from "../parts/Parts";
 import { message, talk } from "../parts/schema";
 import { link, refine, useRoute } from "../route";
 import type { Directory } from "../types";
-import { follow, type Turn } from "./turns";
+import { follow, OPEN, type Turn } from "./turns";
 
 export default function Chat(): ReactNode {
   const directory = useData<Directory>("/api/agents");
@@ -25,9 +25,11 @@ export default function Chat(): ReactNode {
   const streams = useRef<(() => void)[]>([]);
   useEffect(() => () => streams.current.forEach((stop) => stop()), []);
 
+  const busy = turns.filter((turn) => turn.state === "sent").length >= OPEN;
+
   const send = async (event: FormEvent): Promise<void> => {
     event.preventDefault();
-    if (!chosen || !text.trim()) return;
+    if (!chosen || !text.trim() || busy) return;
     const asked = text;
     setText("");
     const at = turns.length;
@@ -69,7 +71,7 @@ export default function Chat(): ReactNode {
           onKeyDown={(event) => {
             if (event.key === "Enter" && !event.shiftKey) event.currentTarget.form?.requestSubmit(), event.preventDefault();
           }} />
-        <button type="submit">send</button>
+        <button type="submit" disabled={busy} title={busy ? `${OPEN} answers are still to come` : undefined}>send</button>
       </form>
     </>
   );

@@ -1,5 +1,10 @@
 /** One question and its answer, as it comes. */
 
+import { events, whileSeen } from "../stream";
+
+/** Questions that may be open at a time: each has a connection, and the browser has six for everything. */
+export const OPEN = 4;
+
 export interface Turn {
   to: string;
   asked: string;
@@ -32,20 +37,22 @@ export class Shown {
   }
 }
 
-/** Listens to a task until it has ended; returns what stops it. */
+/** Listens to a task until it has ended, from its beginning each time the page is seen; returns what stops it. */
 export function follow(task: string, change: (next: Partial<Turn>) => void): () => void {
-  const source = new EventSource(`/api/tasks/${encodeURIComponent(task)}/events`);
-  const shown = new Shown();
-  const on = <T>(name: string, hear: (data: T) => void): void =>
-    source.addEventListener(name, (event) => hear(JSON.parse((event as MessageEvent<string>).data) as T));
-  on<{ text: string }>("token", ({ text }) => change({ shown: shown.add(text) }));
-  on<{ value: unknown }>("progress", ({ value }) => change({ shown: shown.add(`${words(value)}\n`) }));
-  on<{ n: number }>("restarted", ({ n }) => change({ shown: shown.restart(n) }));
-  on<{ missed: number }>("gap", ({ missed }) => change({ shown: shown.add(` [${missed} pieces lost] `) }));
-  on<{ value: unknown; error: { message: string } | null; state: string }>("end", ({ value, error, state }) => {
-    source.close();
-    change(error ? { state: "failed", error: error.message }
-      : { state: "answered", shown: value === null ? `(${state})` : words(value) });
+  const path = `/api/tasks/${encodeURIComponent(task)}/events`;
+  const end = (next: Partial<Turn>): void => { stop(); change(next); };
+  const stop = whileSeen(() => {
+    const shown = new Shown();
+    const source = events(path, {
+      token: ({ text }: { text: string }) => change({ shown: shown.add(text) }),
+      progress: ({ value }: { value: unknown }) => change({ shown: shown.add(`${words(value)}\n`) }),
+      restarted: ({ n }: { n: number }) => change({ shown: shown.restart(n) }),
+      gap: ({ missed }: { missed: number }) => change({ shown: shown.add(` [${missed} pieces lost] `) }),
+      end: ({ value, error, state }: { value: unknown; error: { message: string } | null; state: string }) => end(error
+        ? { state: "failed", error: error.message }
+        : { state: "answered", shown: value === null ? `(${state})` : words(value) }),
+    }, (why) => end({ state: "failed", error: `${why?.message ?? "the console stopped telling"}; its run has what came of it` }));
+    return () => source.close();
   });
-  return () => source.close();
+  return stop;
 }

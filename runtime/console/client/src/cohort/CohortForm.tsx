@@ -1,35 +1,13 @@
 /** Fields that choose runs; every choice is in the address. */
 
-import { useMemo, type ReactNode } from "react";
+import type { ReactNode } from "react";
 
-import { useData } from "../api";
 import { Select } from "../parts/Parts";
 import { refine } from "../route";
-import type { RunPage } from "../types";
 import type { Cohort } from "./cohort";
-
-export interface Names {
-  workflows: string[];
-  agents: string[];
-  models: string[];
-  /** `POLICY=treated` and `POLICY=control` of stored policies. */
-  arms: string[];
-}
+import type { Names } from "./names";
 
 const STATES = ["", "ok", "error", "cancelled"].map((s) => [s, s || "any end"] as const);
-const ARMS = ["treated", "control"];
-
-/** What the newest runs have in them, to choose from. */
-export function useNames(): Names {
-  const runs = useData<RunPage>("/api/runs?limit=200").data;
-  const policies = useData<{ policies: { id: string }[] }>("/api/policies").data;
-  return useMemo(() => ({
-    workflows: distinct(runs?.runs.map((run) => run.title)),
-    agents: distinct(runs?.runs.flatMap((run) => run.agents)),
-    models: distinct(runs?.runs.flatMap((run) => run.models)),
-    arms: policies?.policies.flatMap(({ id }) => ARMS.map((arm) => `${id}=${arm}`)) ?? [],
-  }), [runs, policies]);
-}
 
 export function CohortForm({ name, of, names, prefix = "" }: {
   name: string; of: Cohort; names: Names; prefix?: string;
@@ -64,5 +42,3 @@ export function CohortForm({ name, of, names, prefix = "" }: {
     </div>
   );
 }
-
-const distinct = (values: string[] | undefined): string[] => [...new Set(values)].sort();

@@ -4,7 +4,8 @@ import { useState, type FormEvent, type ReactNode } from "react";
 
 import { post } from "../api";
 import { asked, cohort, said, type Cohort } from "../cohort/cohort";
-import { CohortForm, useNames } from "../cohort/CohortForm";
+import { CohortForm } from "../cohort/CohortForm";
+import { useNames } from "../cohort/names";
 import { Table } from "../parts/Parts";
 import { refine, useRoute } from "../route";
 import { amount, count, percent } from "../words";

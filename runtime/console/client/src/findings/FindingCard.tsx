@@ -43,6 +43,7 @@ export function FindingCard({ finding: f, policy, actions, perform }: {
   const predicted = f.state === "candidate" ? [] : quantities(f.saving);
   const measured = quantities(f.realised?.saving ?? null);
   const spans = f.evidence_spans.slice(0, SPANS_NAMED).join(",");
+  const workflow = workflowOf(f.cohort);
   return (
     <article className="finding" aria-labelledby={`finding-${f.id}`}>
       <h2 id={`finding-${f.id}`}><span className="soft">{f.pattern.toUpperCase()}</span> {f.title}</h2>
@@ -68,10 +69,13 @@ export function FindingCard({ finding: f, policy, actions, perform }: {
       <p>{f.remedy.text}</p>
       {f.assumptions.length ? <p className="soft">assumes: {f.assumptions.join(" ")}</p> : null}
       {f.evidence_traces.length ? (
-        <p className="mono">evidence:{" "}
+        <p>
+          evidence:{" "}
           {f.evidence_traces.slice(0, 5).map((trace) => (
-            <span key={trace}><a href={link("traces", trace, { evidence: spans })}>{trace.slice(0, 12)}</a> </span>
+            <span key={trace} className="mono"><a href={link("traces", trace, { evidence: spans })}>{trace.slice(0, 12)}</a> </span>
           ))}
+          · <a href={link("runs", null, { finding: f.id })}>its runs</a>
+          {" "}· <a href={link("compare", null, { of: "cohorts", "a.workflow": workflow, "b.workflow": workflow, "b.finding": f.id })}>compare them with all</a>
         </p>
       ) : null}
       <Questions of={f} policy={policy} />
@@ -88,6 +92,9 @@ export function FindingCard({ finding: f, policy, actions, perform }: {
   );
 }
 
+/** The handler by which the runs of a cohort come in; what follows it in a cohort's name tells apart how they go on. */
+const workflowOf = (cohort: string): string => cohort.replace(/#[0-9a-f]*$/, "");
+
 /** How good the prediction was. It was about runs that show the pattern; what is measured is of all runs. */
 function judged(error: number | null, prevalence: number | null): string {
   if (error === null) return "";
@@ -99,7 +106,7 @@ function judged(error: number | null, prevalence: number | null): string {
 /** The same remedy with other numbers or on other runs, and both arms of its trial. */
 function Questions({ of: { cohort, remedy }, policy }: { of: Finding; policy: string | null }): ReactNode {
   const change = proposed(remedy.proposal);
-  const workflow = cohort.replace(/#[0-9a-f]*$/, "");
+  const workflow = workflowOf(cohort);
   const arm = (name: string): string | null => (policy ? `${policy}=${name}` : null);
   const arms = { of: "cohorts", "a.workflow": workflow, "a.arm": arm("control"), "b.workflow": workflow, "b.arm": arm("treated") };
   return change || policy ? (

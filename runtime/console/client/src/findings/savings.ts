@@ -22,7 +22,7 @@ export function quantities(saving: Saving | null): Quantity[] {
   });
 }
 
-const STATES = ["verified", "canary", "shadow", "applied", "open", "candidate", "refuted", "dismissed"];
+const STATES = ["verified", "canary", "shadow", "applied", "open", "candidate", "refuted", "dismissed", "gone"];
 
 /** At work first, then open ones; within a state what was measured, or else predicted, to save most. */
 export function ranked(findings: readonly Finding[]): Finding[] {

@@ -25,10 +25,10 @@ interface Passed {
 export default function Live(): ReactNode {
   const { query } = useRoute();
   const filter = query.get("filter") ?? "";
-  const { messages, problem, missing, ask } = useMessages(filter);
   const [paused, setPaused] = useState(false);
+  const { messages, problem, missing, ask } = useMessages(filter, paused);
   const more = useThrottled(ask, 500);
-  useNews((kind) => { if (kind === "runs" && !paused) more(); });
+  useNews((kind) => { if (kind === "runs") more(); });
   const take = (text: string): void => refine({ filter: text.trim() || null });
   return (
     <>
@@ -41,7 +41,7 @@ export default function Live(): ReactNode {
             <input key={filter} type="search" aria-label="subject, with * and >" placeholder="subject, with * and >"
               className="mono wide" defaultValue={filter} onBlur={(event) => take(event.target.value)}
               onKeyDown={(event) => { if (event.key === "Enter") take(event.currentTarget.value); }} />
-            <button type="button" aria-pressed={paused} onClick={() => { if (paused) ask(); setPaused(!paused); }}>
+            <button type="button" aria-pressed={paused} onClick={() => setPaused(!paused)}>
               {paused ? "go on" : "pause"}
             </button>
           </div>
@@ -62,24 +62,29 @@ export default function Live(): ReactNode {
   );
 }
 
-/** The newest messages that fit, newest first; `ask` fetches what came since. */
-function useMessages(filter: string): { messages: Passed[]; problem: string; missing: boolean; ask: () => void } {
+/** The newest messages that fit, newest first; `ask` fetches what came since. Paused, only another filter asks. */
+function useMessages(filter: string, paused: boolean): { messages: Passed[]; problem: string; missing: boolean; ask: () => void } {
   const [messages, setMessages] = useState<Passed[]>([]);
   const [problem, setProblem] = useState("");
   const [missing, setMissing] = useState(false);
   const after = useRef<{ filter: string; next: string | null }>({ filter, next: null });
+  const held = useRef(paused);
+  held.current = paused;
   const ask = useCallback(() => {
     if (after.current.filter !== filter) after.current = { filter, next: null };
     const from = after.current.next;
-    get<{ messages: Passed[]; next: string | null }>(address("/api/messages", { after: from, filter, limit: 200 })).then(
+    const late = (): boolean => held.current && from !== null;
+    if (late()) return;
+    get<{ messages: Passed[]; next: string | null; more: boolean }>(address("/api/messages", { after: from, filter, limit: 200 })).then(
       (page) => {
-        if (after.current.filter !== filter || after.current.next !== from) return; // an answer that was overtaken
+        if (late() || after.current.filter !== filter || after.current.next !== from) return; // an answer that was overtaken
         after.current.next = page.next ?? from;
         setProblem("");
         setMessages((old) => {
           const fresh = new Map([...page.messages, ...(from === null ? [] : old)].map((each) => [each.id, each]));
           return [...fresh.values()].sort((a, b) => b.unix_ms - a.unix_ms).slice(0, KEPT);
         });
+        if (page.more) ask();
       },
       (error: Error) => {
         setMissing(error instanceof Refused && error.status === 404);
@@ -87,6 +92,6 @@ function useMessages(filter: string): { messages: Passed[]; problem: string; mis
       },
     );
   }, [filter]);
-  useEffect(ask, [ask]);
+  useEffect(ask, [ask, paused]);
   return { messages, problem, missing, ask };
 }

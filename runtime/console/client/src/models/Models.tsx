@@ -60,7 +60,7 @@ export default function Models(): ReactNode {
       {!answer.data ? <Waiting of={answer} /> : answer.data.models.length ? (
         <>
           {answer.data.truncated && <p className="note">Only the latest calls of this window are counted.</p>}
-          <Table name="Models" keys={answer.data.models.map((each) => `${each.instance} ${each.tenant}`)}
+          <Table name="Models" keys={answer.data.models.map((each) => `${each.model} ${each.instance} ${each.tenant}`)}
             columns={[["model"], ["instance", "wide"], ["tenant"], ["calls", "n"], ["first token p50, p95", "n"],
               ["between tokens", "n"], ["tokens a second", "n"], ["waited p95", "n"], ["tokens in", "n"], ["cached", "n"],
               ["out", "n"], ["batch", "n"], ["pages", "n"], ["busy", "n"], ["cost", "n"]]}

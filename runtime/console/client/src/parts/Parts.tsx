@@ -3,6 +3,7 @@
 import type { ReactNode } from "react";
 
 import type { Loaded } from "../api";
+import { stroke } from "./stroke";
 
 export const StatusBadge = ({ name }: { name: string }): ReactNode => <span className={`status ${name}`}>{name}</span>;
 
@@ -17,7 +18,7 @@ export function Table({ name, columns, rows, keys }: {
     <div className="scroll" role="region" aria-label={name} tabIndex={0}>
       <table>
         <thead>
-          <tr>{columns.map(([heading, kind]) => <th key={heading} scope="col" className={kind}>{heading}</th>)}</tr>
+          <tr>{columns.map(([heading, kind], at) => <th key={at} scope="col" className={kind}>{heading}</th>)}</tr>
         </thead>
         <tbody>
           {rows.map((cells, n) => (
@@ -32,7 +33,7 @@ export function Table({ name, columns, rows, keys }: {
 }
 
 /** What is shown instead of data: that it is coming, why it is not, or that this server has none. */
-export function Waiting({ of: { error, missing } }: { of: Loaded<unknown> }): ReactNode {
+export function Waiting({ of: { error, missing } }: { of: Pick<Loaded<unknown>, "error" | "missing"> }): ReactNode {
   if (missing) return <p className="empty">This server does not offer this.</p>;
   return error ? <p className="note bad" role="alert">{error.message}</p> : <p className="soft">loading…</p>;
 }
@@ -48,14 +49,11 @@ export function Select({ label, value, choices, onChange }: {
   );
 }
 
-/** A line of numbers, small enough for a heading. The words say what the line shows. */
-export function Sparkline({ values, label }: { values: number[]; label: string }): ReactNode {
-  const high = Math.max(...values, 0) || 1;
-  const step = values.length > 1 ? 118 / (values.length - 1) : 0;
-  const points = values.map((v, n) => `${(1 + n * step).toFixed(1)},${(25 - (v / high) * 23).toFixed(1)}`).join(" ");
+/** A line of numbers, small enough for a heading; null, where nothing is known, is a gap. The words say what it shows. */
+export function Sparkline({ values, label }: { values: readonly (number | null)[]; label: string }): ReactNode {
   return (
     <svg className="spark" width="120" height="26" viewBox="0 0 120 26" role="img" aria-label={label}>
-      <polyline points={points} />
+      <path d={stroke(values)} />
     </svg>
   );
 }

@@ -23,22 +23,22 @@ export function Details({ line, logs, onClose, onJump, focus }: {
     <aside className="details" aria-label="Details" onKeyDown={(event) => { if (event.key === "Escape") onClose(); }}>
       <button type="button" className="close" aria-label="close details" onClick={onClose}>×</button>
       <h2 ref={heading} tabIndex={-1}>{line.label}</h2>
-      {work.data ? <Whole span={work.data} onJump={onJump} /> : <Waiting of={work} />}
+      {work.data ? <Whole span={work.data} links={line.links} onJump={onJump} /> : <Waiting of={work} />}
       {logs.length ? <><h3>Logs</h3><Logs logs={logs} /></> : null}
       {asked.data && <details><summary>the message that asked: {asked.data.name}</summary><Facts span={asked.data} /></details>}
     </aside>
   );
 }
 
-function Whole({ span: s, onJump }: { span: Span; onJump: (id: string) => void }): ReactNode {
+function Whole({ span: s, links, onJump }: { span: Span; links: string[]; onJump: (id: string) => void }): ReactNode {
   return (
     <>
       {s.status_message && <p className="error">{s.status_message}</p>}
       <Tokens of={s.attributes} />
       <Conversation of={s.attributes} />
-      {s.links.length ? (
+      {links.length ? (
         <p>continues{" "}
-          {s.links.map((id) => <button key={id} type="button" className="mono" onClick={() => onJump(id)}>{id.slice(33, 45)}</button>)}
+          {links.map((id) => <button key={id} type="button" className="mono" onClick={() => onJump(id)}>{id.slice(33, 45)}</button>)}
         </p>
       ) : null}
       <Facts span={s} />

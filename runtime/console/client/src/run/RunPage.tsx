@@ -7,7 +7,7 @@ import { useNews, type RunsNews } from "../feed";
 import { StatusBadge } from "../parts/Parts";
 import { link, refine, useRoute } from "../route";
 import { SpendingTable } from "../spending/SpendingTable";
-import type { Run } from "../types";
+import type { Run, RunSpending } from "../types";
 import { amount, count, some, span, when } from "../words";
 import { Details } from "./Details";
 import { useRun } from "./load";
@@ -49,7 +49,7 @@ export default function RunPage(): ReactNode {
       </>
     );
   }
-  const { run, logs, spending } = loaded.detail;
+  const { run, logs } = loaded.detail;
   const chosen = query.get("span");
   const selected = chosen !== null ? places.get(chosen) ?? -1 : [...marked][0] ?? -1;
   const line = loaded.lines[selected];
@@ -66,6 +66,7 @@ export default function RunPage(): ReactNode {
       {error && <p className="note bad" role="alert">{error.message}</p>}
       {loaded.loading && <p className="soft" role="status">the first {count(loaded.lines.length)} rows; more is coming…</p>}
       {loaded.hidden > 0 && <p className="note">The latest {count(loaded.hidden)} spans are not shown.</p>}
+      {!loaded.linked && <p className="note">It has more links than are drawn.</p>}
       {loaded.detail.truncated && !loaded.loading && logs.length >= 1000 && <p className="note">Only the earliest logs are shown.</p>}
       {marked.size > 0 && <p className="note">{marked.size === 1 ? "1 row is" : `${count(marked.size)} rows are`} evidence of a <a href={link("findings")}>finding</a>.</p>}
       <div className="legend" aria-hidden="true">
@@ -87,10 +88,18 @@ export default function RunPage(): ReactNode {
         · <kbd>n</kbd> next · <kbd>+</kbd> <kbd>-</kbd> <kbd>0</kbd> or Ctrl and wheel zoom · Shift and wheel move in time
       </p>
       {logs.length ? <><h2>Logs</h2><Logs logs={logs} onJump={jump} /></> : null}
-      {spending.length ? <><h2>Where time and tokens went</h2><SpendingTable rows={spending} /></> : null}
+      {loaded.spent?.spending.length ? <Spent of={loaded.spent} all={run.spans} /> : null}
     </>
   );
 }
+
+const Spent = ({ of, all }: { of: RunSpending; all: number }): ReactNode => (
+  <>
+    <h2>Where time and tokens went</h2>
+    {of.spans < all && <p className="note">In the earliest {count(of.spans)} of {count(all)} spans.</p>}
+    <SpendingTable rows={of.spending} />
+  </>
+);
 
 function Totals({ run }: { run: Run }): ReactNode {
   const facts: [string, string][] = [

@@ -1,6 +1,6 @@
 /** Long runs come as columns of numbers: a page of them becomes lines without a word of JSON for each span. */
 
-import type { Work } from "../types";
+import type { Part, Work } from "../types";
 import { count, span } from "../words";
 import { reach, type Line, type Stretch } from "./rows";
 
@@ -95,7 +95,8 @@ export function linesOf(pages: readonly Page[], links: ReadonlyMap<string, strin
       const shown = taker?.work === "handler" ? taken(line, taker) : line;
       const top = shown === line ? at : below![0]!;
       place.set(at, made.length).set(top, made.length);
-      made.push({ ...shown, parent, last: made.length, depth: (made[parent]?.depth ?? -1) + 1 });
+      const notes = shown.links.length ? [shown.notes, `joins ${shown.links.length}`].filter(Boolean).join(" · ") : shown.notes;
+      made.push({ ...shown, notes, parent, last: made.length, depth: (made[parent]?.depth ?? -1) + 1 });
       const mine = children.get(top);
       if (mine) for (let n = mine.length - 1; n >= 0; n--) stack.push(mine[n]!);
     }
@@ -110,11 +111,13 @@ function taken(message: Line, handler: Line): Line {
   return {
     ...handler, caller: message.id, label: message.label, start: Math.min(message.start, handler.start),
     end: Math.max(message.end, handler.end), stretches: [...message.stretches, ...handler.stretches],
+    links: [...new Set([...message.links, ...handler.links])],
   };
 }
 
 function flatLines({ header, column, ids }: Page, links: ReadonlyMap<string, string[]>): Line[] {
   const [starts, durations, queues] = [column("start_ms"), column("duration_ms"), column("queue_ms")];
+  const [prefills, decodes] = [column("prefill_ms"), column("decode_ms")];
   const [parents, labels, agents, models] = [column("parent"), column("label"), column("agent"), column("model")];
   const [works, flags, tokens, traces] = [column("work"), column("flags"), column("tokens"), column("trace")];
   return Array.from({ length: header.count }, (_, at): Line => {
@@ -122,10 +125,9 @@ function flatLines({ header, column, ids }: Page, links: ReadonlyMap<string, str
     const end = start + durations[at]!;
     const queue = queues[at]!;
     const work = header.works[works[at]!] ?? "other";
-    const waited: Stretch[] =
-      queue <= 0 ? []
-      : work === "model" ? [{ part: "queue", start, end: Math.min(start + queue, end) }]
-      : [{ part: "queue", start: start - queue, end: start }];
+    const within: Stretch[] =
+      work === "model" ? inTurn(start, end, { queue, prefill: prefills[at]!, decode: decodes[at]! })
+      : queue > 0 ? [{ part: "queue", start: start - queue, end: start }] : [];
     const id = `${header.strings[traces[at]!]}.${ids[at]!.toString(16).padStart(16, "0")}`;
     const notes = [tokens[at] ? `${count(tokens[at]!)} tokens` : "", queue >= 1 ? `waited ${span(queue)}` : "",
       header.strings[models[at]!] ?? ""];
@@ -134,8 +136,18 @@ function flatLines({ header, column, ids }: Page, links: ReadonlyMap<string, str
       work, agent: header.strings[agents[at]!] ?? "", start: work === "model" ? start : start - queue, end,
       finished: (flags[at]! & UNFINISHED) === 0, failed: (flags[at]! & ERROR) !== 0,
       notes: notes.filter(Boolean).join(" · "),
-      stretches: [{ part: work === "message" ? "call" : "service", start, end }, ...waited],
+      stretches: [{ part: work === "message" ? "call" : "service", start, end }, ...within],
       links: links.get(id) ?? [],
     };
+  });
+}
+
+/** What follows one another from `start`; measured by another clock than the span, so that it may have to be cut. */
+function inTurn(start: number, end: number, took: Partial<Record<Part, number>>): Stretch[] {
+  let now = start;
+  return Object.entries(took).flatMap(([part, ms]) => {
+    const from = now;
+    now = Math.min(from + ms, end);
+    return now > from ? [{ part: part as Part, start: from, end: now }] : [];
   });
 }

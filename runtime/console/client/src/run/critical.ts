@@ -10,32 +10,39 @@ export interface Critical {
 }
 
 /**
- * Walks back from the end of the root that ends last: of the children that ended before the moment looked at, the last
- * one is what was waited for; between children it was the line itself. (Jaeger's rule, for trees of spans.)
+ * Walks back from the end: of the work that ended before the moment looked at, what ended last is what was waited for;
+ * between, it was whatever led to it. All lines without a parent stand side by side, and a line lasts as long as what
+ * it led to, so that a submit reaches to the end of its work. The server's `critical.py` does the same with spans.
  */
 export function critical(made: readonly Line[]): Critical[] {
   const children = new Map<number, number[]>();
-  made.forEach((line, at) => {
-    const mine = children.get(line.parent);
+  const until = made.map((line) => line.end);
+  for (let at = made.length - 1; at >= 0; at--) { // children follow their parent
+    const { parent } = made[at]!;
+    if (parent >= 0) until[parent] = Math.max(until[parent]!, until[at]!);
+  }
+  made.forEach(({ parent }, at) => {
+    const mine = children.get(parent);
     if (mine) mine.push(at);
-    else children.set(line.parent, [at]);
+    else children.set(parent, [at]);
   });
-  for (const mine of children.values()) mine.sort((a, b) => made[a]!.end - made[b]!.end);
-  const root = children.get(-1)?.at(-1);
-  if (root === undefined) return [];
+  for (const mine of children.values()) mine.sort((a, b) => until[b]! - until[a]! || made[b]!.start - made[a]!.start);
+  const [first, last] = made.reduce(([from, to], { start }, at) => [Math.min(from, start), Math.max(to, until[at]!)], [Infinity, 0]);
   const path: Critical[] = [];
-  const stack: { at: number; from: number; until: number }[] = [{ at: root, from: made[root]!.start, until: made[root]!.end }];
+  const stack: Critical[] = made.length ? [{ at: -1, start: first!, end: last! }] : [];
   while (stack.length) {
-    const { at, from, until } = stack.pop()!;
-    let now = until;
-    for (const child of (children.get(at) ?? []).reverse()) {
-      const line = made[child]!;
-      if (line.end > now || line.end <= line.start || line.end <= from) continue;
-      if (line.end < now) path.push({ at, start: line.end, end: now });
-      now = Math.max(line.start, from); // clocks of two machines may let a child begin before its parent
-      stack.push({ at: child, from: now, until: line.end });
+    const { at, start, end } = stack.pop()!;
+    let now = end;
+    const own = (from: number): void => { if (at >= 0 && now > from) path.push({ at, start: from, end: now }); };
+    for (const child of children.get(at) ?? []) {
+      const began = Math.max(made[child]!.start, start); // clocks of two machines may let a child begin before its parent
+      const ended = Math.min(until[child]!, end);
+      if (ended > now || began >= ended) continue;
+      own(ended);
+      now = began;
+      stack.push({ at: child, start: began, end: ended });
     }
-    if (now > from) path.push({ at, start: from, end: now });
+    own(start);
   }
   return path;
 }

@@ -2,8 +2,8 @@
 
 import { useCallback, useEffect, useState } from "react";
 
-import { bytes, get, query, Refused } from "../api";
-import type { Row, RunDetail } from "../types";
+import { bytes, get, query } from "../api";
+import type { Row, RunDetail, RunSpending } from "../types";
 import { count, span } from "../words";
 import { linesOf, page, type Page } from "./columns";
 import { lines, type Line } from "./rows";
@@ -19,6 +19,10 @@ export interface LoadedRun {
   loading: boolean;
   /** Spans beyond what is shown. */
   hidden: number;
+  /** All links are there. */
+  linked: boolean;
+  /** Where time and tokens went, of how many of its spans; null until that is known. */
+  spent: RunSpending | null;
 }
 
 /** The run, and again when `reload` is called; what is shown stays until the newer answer is whole. */
@@ -42,18 +46,16 @@ async function fetchRun(run: string, signal: AbortSignal, show: (next: LoadedRun
   const path = `/api/runs/${encodeURIComponent(run)}`;
   const detail = await get<RunDetail>(query(path, { spans: FIRST }), signal);
   const short = detail.run.spans <= FIRST;
-  show({ detail, lines: lines(detail.rows, notes), loading: !short, hidden: 0 });
+  const spent = short ? { spans: detail.run.spans, spending: detail.spending } : null;
+  show({ detail, lines: lines(detail.rows, notes), loading: !short, hidden: 0, linked: true, spent });
   if (short) return;
-  try {
-    const [{ pages, whole }, links] = await Promise.all([pagesOf(path, signal), linksOf(path, signal)]);
-    const shown = pages.reduce((sum, each) => sum + each.header.count, 0);
-    const made = linesOf(pages, links);
-    show({ detail, lines: made, loading: false, hidden: whole ? 0 : detail.run.spans - shown });
-  } catch (problem) {
-    if (!(problem instanceof Refused && problem.status === 404)) throw problem;
-    const whole = await get<RunDetail>(query(path, { spans: 50_000 }), signal); // a server without columns
-    show({ detail: whole, lines: lines(whole.rows, notes), loading: false, hidden: Math.max(whole.run.spans - 50_000, 0) });
-  }
+  const [{ pages, whole }, links, all] = await Promise.all([
+    pagesOf(path, signal), linksOf(path, signal), get<RunSpending>(`${path}/spending`, signal),
+  ]);
+  const shown = pages.reduce((sum, each) => sum + each.header.count, 0);
+  const made = linesOf(pages, links.of);
+  const hidden = whole ? 0 : detail.run.spans - shown;
+  show({ detail, lines: made, loading: false, hidden, linked: links.whole, spent: all });
 }
 
 async function pagesOf(path: string, signal: AbortSignal): Promise<{ pages: Page[]; whole: boolean }> {
@@ -67,11 +69,21 @@ async function pagesOf(path: string, signal: AbortSignal): Promise<{ pages: Page
   return { pages, whole: after === null };
 }
 
-async function linksOf(path: string, signal: AbortSignal): Promise<Map<string, string[]>> {
-  const { links } = await get<{ links: { from: string; to: string }[] }>(`${path}/links`, signal);
+interface Links {
+  /** What each span continues besides its parent. */
+  of: Map<string, string[]>;
+  whole: boolean;
+}
+
+export async function linksOf(path: string, signal?: AbortSignal): Promise<Links> {
+  const { links, truncated } = await get<{ links: { from: string; to: string }[]; truncated: boolean }>(`${path}/links`, signal);
   const of = new Map<string, string[]>();
-  for (const { from, to } of links) of.set(to, [...(of.get(to) ?? []), from]);
-  return of;
+  for (const { from, to } of links) { // `from` continues `to`
+    const found = of.get(from);
+    if (found) found.push(to);
+    else of.set(from, [to]);
+  }
+  return { of, whole: !truncated };
 }
 
 /** What stands behind a row's name. */

@@ -2,8 +2,11 @@
 
 import { useState, type ReactNode } from "react";
 
+import { useData } from "../api";
+import { useNames } from "../cohort/names";
 import { Select } from "../parts/Parts";
 import { refine } from "../route";
+import type { Finding } from "../types";
 
 export const FILTERS = [
   "status", "agent", "model", "text", "min_ms", "max_ms", "min_tokens", "max_tokens", "min_usd", "max_usd", "finding",
@@ -19,8 +22,10 @@ const MORE = [
 
 export function Filters({ query }: { query: URLSearchParams }): ReactNode {
   const [open, setOpen] = useState(() => MORE.some(([name]) => query.get(name)));
+  const [near, setNear] = useState(false);
   return (
-    <div className="filters" role="search" aria-label="Filter runs">
+    <div className="filters" role="search" aria-label="Filter runs" onFocus={() => setNear(true)}>
+      {near && <Suggestions />}
       <Select label="status" value={query.get("status") ?? ""} choices={STATES}
         onChange={(value) => refine({ status: value || null })} />
       {WORDS.map(([name, hint]) => <Field key={name} name={name} hint={hint} type="search" query={query} />)}
@@ -40,7 +45,22 @@ function Field({ name, hint, type, query }: {
   };
   return (
     <input key={value} type={type} min={0} step="any" placeholder={hint} aria-label={hint} defaultValue={value}
+      list={type === "search" ? `suggested-${name}` : undefined} autoComplete="off"
       onBlur={(event) => take(event.target.value)}
       onKeyDown={(event) => { if (event.key === "Enter") take(event.currentTarget.value); }} />
+  );
+}
+
+/** Names that would match, for whoever is about to type one: asked for only then. */
+function Suggestions(): ReactNode {
+  const names = useNames();
+  const findings = useData<{ findings: Finding[] }>("/api/findings").data?.findings ?? [];
+  return (
+    <>
+      {Object.entries({ agent: names.agents, model: names.models, text: names.workflows }).map(([name, all]) => (
+        <datalist key={name} id={`suggested-${name}`}>{all.map((each) => <option key={each} value={each} />)}</datalist>
+      ))}
+      <datalist id="suggested-finding">{findings.map((f) => <option key={f.id} value={f.id}>{f.title}</option>)}</datalist>
+    </>
   );
 }

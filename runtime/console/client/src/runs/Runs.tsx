@@ -1,15 +1,17 @@
 /** Runs, newest first, as they come. */
 
-import { useEffect, useState, type ReactNode } from "react";
+import { useState, type ReactNode } from "react";
 
-import { get, query as address, useData, useThrottled } from "../api";
+import { query as address, useThrottled } from "../api";
 import { useNews } from "../feed";
+import { usePages } from "../parts/pages";
 import { StatusBadge, Table, Waiting, type Column } from "../parts/Parts";
 import { link, useRoute } from "../route";
-import type { Run, RunPage } from "../types";
+import type { Run } from "../types";
 import { amount, count, some, span, when } from "../words";
 import { Filters, FILTERS } from "./Filters";
 import { Series } from "./Series";
+import { SetAside } from "./SetAside";
 
 const COLUMNS: Column[] = [
   ["what", "wide"], ["status"], ["took", "n"], ["started", "n"], ["agents", "n"], ["spans", "n"], ["tokens in", "n"],
@@ -19,40 +21,28 @@ const COLUMNS: Column[] = [
 export default function Runs(): ReactNode {
   const { query } = useRoute();
   const wanted = Object.fromEntries(FILTERS.map((name) => [name, query.get(name)]));
-  const path = address("/api/runs", { limit: 50, ...wanted });
-  const newest = useData<RunPage>(path);
-  const [older, setOlder] = useState<{ path: string; runs: Run[]; next: string | null } | null>(null);
-  const [problem, setProblem] = useState("");
+  const pages = usePages<Run>(address("/api/runs", wanted), "runs", (run) => run.run);
   const [chosen, setChosen] = useState<string[]>([]);
-  const refresh = useThrottled(newest.reload, 700);
+  const refresh = useThrottled(pages.reload, 700);
   useNews((kind) => {
     if (kind === "runs" || kind === "reset") refresh();
   });
-  useEffect(() => setOlder(null), [path]);
 
-  const extra = older?.path === path ? older : null;
-  const seen = new Set(newest.data?.runs.map((run) => run.run));
-  const runs = [...(newest.data?.runs ?? []), ...(extra?.runs.filter((run) => !seen.has(run.run)) ?? [])];
-  const next = extra ? extra.next : newest.data?.next ?? null;
-  const more = (): void => {
-    get<RunPage>(address("/api/runs", { limit: 50, ...wanted, after: next })).then(
-      (page) => setOlder((old) => ({ path, runs: [...(old?.runs ?? newest.data?.runs ?? []), ...page.runs], next: page.next })),
-      (error: Error) => setProblem(error.message),
-    );
-  };
+  const runs = pages.items ?? [];
   const choose = (run: string): void =>
     setChosen((old) => (old.includes(run) ? old.filter((each) => each !== run) : [...old, run].slice(-2)));
 
   return (
     <>
       <h1>Runs</h1>
+      <SetAside />
       <Filters query={query} />
       <Series runs={runs} agent={query.get("agent")} model={query.get("model")} />
       {chosen.length === 2 && (
         <p><a className="button" href={link("compare", null, { a: chosen[0]!, b: chosen[1]! })}>Compare the two chosen runs</a></p>
       )}
-      {newest.data === null || newest.error ? <Waiting of={newest} /> : null}
-      {newest.data && !runs.length ? (
+      {pages.items === null || pages.error ? <Waiting of={pages} /> : null}
+      {pages.items && !runs.length ? (
         <p className="empty">
           No runs here. Start a system with <code>antiphon run</code> and submit a task; it appears by itself.
         </p>
@@ -61,8 +51,7 @@ export default function Runs(): ReactNode {
         <Table name="Runs" columns={COLUMNS} keys={runs.map((run) => run.run)}
           rows={runs.map((run) => cells(run, chosen.includes(run.run), choose))} />
       ) : null}
-      {problem && <p className="note bad" role="alert">{problem}</p>}
-      {next && <p className="more"><button type="button" onClick={more}>older runs</button></p>}
+      {pages.older && <p className="more"><button type="button" onClick={pages.older}>older runs</button></p>}
     </>
   );
 }

@@ -6,7 +6,7 @@ import { useMemo, type ReactNode } from "react";
 
 import { link } from "../route";
 import { count, span } from "../words";
-import { layout, type Edge, type Node } from "./graph";
+import { layout, waiting, type Edge, type Node } from "./graph";
 
 type Shown = FlowNode<{ node: Node; down: boolean }, "box">;
 
@@ -51,7 +51,7 @@ function Box({ data: { node, down } }: NodeProps<Shown>): ReactNode {
       <b>{node.name}</b>
       <small>
         {node.kind} · {count(node.count)}{node.p95_ms ? ` · p95 ${span(node.p95_ms)}` : ""}
-        {node.depth ? ` · ${count(node.depth)} waiting` : ""}
+        {waiting(node) ? ` · ${count(waiting(node)!)} waiting` : ""}
       </small>
       <Handle type="source" position={down ? Position.Bottom : Position.Right} />
     </div>

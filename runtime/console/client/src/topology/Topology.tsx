@@ -8,7 +8,7 @@ import { Select, Table, Waiting } from "../parts/Parts";
 import { link, refine, useRoute } from "../route";
 import { count, some, span } from "../words";
 import { Drawing } from "./Drawing";
-import type { Edge, Node } from "./graph";
+import { waiting, type Edge, type Node } from "./graph";
 
 const WINDOWS = [["300", "last 5 minutes"], ["3600", "last hour"], ["86400", "last day"]] as const;
 
@@ -37,13 +37,19 @@ export default function Topology(): ReactNode {
         <>
           {answer.data.truncated && <p className="note">Only the latest {count(answer.data.spans)} spans are counted, of the last {span(answer.data.window_s * 1000)}.</p>}
           <Drawing nodes={answer.data.nodes} edges={answer.data.edges} />
+          <h2>Places</h2>
+          <Table name="Places" keys={answer.data.nodes.map((node) => node.id)}
+            columns={[["name"], ["what"], ["calls", "n"], ["a second", "n"], ["p95", "n"], ["waited p95", "n"], ["waiting", "n"]]}
+            rows={answer.data.nodes.map((node) => [
+              named(node.id, names), node.kind, failing(node), node.rate_per_s.toPrecision(2), time(node.p95_ms),
+              time(node.queue_p95_ms), some(waiting(node)),
+            ])} />
           <h2>Edges</h2>
           <Table name="Edges"
-            columns={[["from"], ["how"], ["to"], ["calls", "n"], ["a second", "n"], ["p50", "n"], ["p95", "n"],
+            columns={[["from"], ["how"], ["to"], ["subjects"], ["calls", "n"], ["a second", "n"], ["p50", "n"], ["p95", "n"],
               ["waited p95", "n"], ["waiting", "n"]]}
             rows={answer.data.edges.map((edge) => [
-              named(edge.from, names), edge.kind, named(edge.to, names),
-              edge.errors ? <span className="error">{count(edge.count)} ({count(edge.errors)} failed)</span> : count(edge.count),
+              named(edge.from, names), edge.kind, named(edge.to, names), <Subjects of={edge.subjects} />, failing(edge),
               edge.rate_per_s.toPrecision(2), time(edge.p50_ms), time(edge.p95_ms), time(edge.queue_p95_ms), some(edge.depth),
             ])} />
         </>
@@ -53,6 +59,16 @@ export default function Topology(): ReactNode {
 }
 
 const time = (ms: number | null | undefined): string => (ms === null || ms === undefined ? "" : ms ? span(ms) : "0");
+
+const failing = ({ count: calls, errors }: Node | Edge): ReactNode =>
+  errors ? <span className="error">{count(calls)} ({count(errors)} failed)</span> : count(calls);
+
+/** Each leads to the messages that pass on it. */
+function Subjects({ of }: { of: readonly string[] }): ReactNode {
+  return of.map((subject) => (
+    <div key={subject}><a className="mono" href={link("live", null, { filter: subject })}>{subject}</a></div>
+  ));
+}
 
 /** A name that leads to the runs in which it took part. */
 function named(id: string, names: ReadonlyMap<string, string>): ReactNode {

@@ -12,6 +12,8 @@ export interface Node {
   p95_ms: number | null;
   queue_p95_ms?: number | null;
   depth: number | null;
+  /** Durable work that waits now, also where nobody takes it. */
+  queued: number | null;
 }
 
 export interface Edge {
@@ -25,7 +27,11 @@ export interface Edge {
   p95_ms: number | null;
   queue_p95_ms: number | null;
   depth: number | null;
+  subjects: string[];
 }
+
+/** What waits there: in its queue now, or else when it last took something. */
+export const waiting = ({ queued, depth }: Node): number | null => queued ?? depth;
 
 export const WIDTH = 200;
 export const HEIGHT = 58;

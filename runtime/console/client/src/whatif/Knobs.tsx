@@ -1,4 +1,4 @@
-/** Sliders for slots and for how fast models are. */
+/** Sliders for the slots of agents and models, and for how fast models are. */
 
 import type { ReactNode } from "react";
 
@@ -14,14 +14,11 @@ export function Knobs({ changes, inside, onChange }: {
   };
   return (
     <div className="knobs">
-      {inside.agents.map((agent) => {
-        const target = `agent:${agent}`;
-        const slots = inside.slots[target];
-        if (!slots) return null; // nothing on record says how many it had
+      {Object.entries(inside.slots).sort().map(([target, slots]) => {
         const value = now("pool", target) ?? slots;
         return (
           <label key={target}>
-            <span>slots of {agent}: <b>{value}</b>{value !== slots && ` (was ${slots})`}</span>
+            <span>slots of {target.slice(target.indexOf(":") + 1)}: <b>{value}</b>{value !== slots && ` (was ${slots})`}</span>
             <input type="range" min={1} max={Math.max(slots * 4, 8)} value={value}
               onChange={({ target: { value: to } }) => onChange(put(changes, "pool", target, Number(to) === slots ? null : to))} />
           </label>

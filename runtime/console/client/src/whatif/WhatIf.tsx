@@ -4,7 +4,8 @@ import { useState, type FormEvent, type ReactNode } from "react";
 
 import { post, query as address, useData } from "../api";
 import { asked, cohort } from "../cohort/cohort";
-import { CohortForm, useNames } from "../cohort/CohortForm";
+import { CohortForm } from "../cohort/CohortForm";
+import { useNames } from "../cohort/names";
 import { Waiting } from "../parts/Parts";
 import { link, refine, useRoute } from "../route";
 import { count } from "../words";
