@@ -16,7 +16,7 @@ def test_the_second_prompt_has_the_first_turn(place: "Place", models_home: Path)
     (place.home / "models").symlink_to(models_home)
     place.node(target=f"{CHAT}:system")
     lines = "My name is Ada.\nWhat is my name?\n"
-    done = place.command("chat", "friend.say", "--session", "ada", "--json", stdin=lines, timeout_s=100)
+    done = place.command("chat", "friend.say", "--session", "ada", "--json", stdin=lines, timeout_s=300)
     assert done.returncode == 0, done.stdout + done.stderr
     events = [json.loads(event) for event in done.stdout.splitlines()]
     first, second = (event for event in events if event["kind"] == "done")

@@ -33,7 +33,7 @@ def test_submit_and_wait_prints_the_reply_and_result_the_record(shared: "Place",
         found = shared.command("trace", task["run"])
         return found.stdout if found.returncode == 0 and " ms" in found.stdout else ""
 
-    tree = eventually(traced, 20, lambda: shared.command("trace").stdout)
+    tree = eventually(traced, lambda: shared.command("trace").stdout)
     assert "echo.ping" in tree
 
 
@@ -43,7 +43,7 @@ def test_submit_without_waiting_prints_an_id_that_result_can_wait_for(shared: "P
     second = shared.command("submit", "echo.ping", "-", "--key", "once", stdin='{"n": 4}')
     assert re.fullmatch(r"[0-9a-f]{32}\n", first.stdout), first.stderr
     assert second.stdout == first.stdout
-    record = shared.command("result", first.stdout.strip(), "--wait", "--timeout", "10")
+    record = shared.command("result", first.stdout.strip(), "--wait", "--timeout", "240")
     assert json.loads(record.stdout)["value"]["n"] == 4
 
 
@@ -113,7 +113,7 @@ async def test_two_nodes_share_the_load(place: "Place", peer: Peer) -> None:
     ping = peer("echo.ping")
     async with connect(settings=place.settings) as client:
         tasks = await asyncio.gather(*(client.submit(ping, ping.input(n=n, hold_s=0.05)) for n in range(40)))
-        found = await asyncio.gather(*(task.result(timeout_s=20) for task in tasks))
+        found = await asyncio.gather(*(task.result(timeout_s=240) for task in tasks))
     assert [pong.n for pong in found] == list(range(40))
     served = Counter(pong.node for pong in found)
     assert min(served["first"], served["second"]) >= 5, served

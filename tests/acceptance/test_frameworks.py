@@ -121,7 +121,7 @@ async def test_a_hosted_agent_works_on_a_real_server(case: Any, tmp_path: Path) 
     async with (
         open_host(settings, node="node-under-test", models=registry) as host,
         Node(host, module.system.agents, drain_s=1.0),
-        asyncio.timeout(60),
+        asyncio.timeout(240),
     ):
         task = await Client(host).submit(getattr(module, handler), module.Question(text=text))
         assert (await task.result()).model_dump() == expected

@@ -50,7 +50,7 @@ def door(place: "Place", models_home: Path) -> str:
 
 def test_everybody_talks_to_the_teller(door: str, place: "Place", tmp_path: Path) -> None:
     """OpenAI's client, a browser's script and a program on the bus get the same story from the same agent."""
-    client = openai.OpenAI(base_url=door, api_key=TOKEN, max_retries=0, timeout=90)
+    client = openai.OpenAI(base_url=door, api_key=TOKEN, max_retries=0, timeout=240)
     assert [model.id for model in client.models.list()] == [MODEL]
     told = client.chat.completions.create(model=MODEL, messages=QUESTION).choices[0].message.content
     assert told is not None and told.strip()
@@ -70,6 +70,6 @@ def test_everybody_talks_to_the_teller(door: str, place: "Place", tmp_path: Path
 
 
 def _output(*command: str, environ: dict[str, str] | None = None) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False, env=environ)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environ)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -16,7 +16,7 @@ def test_the_newsroom_answers_a_question(place: "Place", models_home: Path) -> N
     (place.home / "models").symlink_to(models_home)
     place.node(target=f"{NEWSROOM}:system")
     question = '{"text": "Why is the sky blue?"}'
-    done = place.command("submit", "writer.write", question, "--wait", "--timeout", "90", timeout_s=100)
+    done = place.command("submit", "writer.write", question, "--wait", "--timeout", "240", timeout_s=300)
     assert done.returncode == 0, done.stderr
     draft = json.loads(done.stdout.splitlines()[-1])
     assert set(draft) == {"text"}

@@ -36,14 +36,14 @@ def said(place: "Place", models_home: Any) -> str:
     """What the command prints once it serves."""
     place.home.mkdir()
     (place.home / "models").symlink_to(models_home)
-    return place.start("serve", "--openai", CHAT, EMBEDDER, "--port", "0").says("OPENAI_BASE_URL", 90.0).said
+    return place.start("serve", "--openai", CHAT, EMBEDDER, "--port", "0").says("OPENAI_BASE_URL").said
 
 
 def test_everything_that_the_client_can_ask(said: str, place: "Place") -> None:
     """Chats, streams, replies side by side, tools, schemas, raw prompts and vectors; and what is printed works."""
     found = re.search(r"OPENAI_BASE_URL=(\S+) OPENAI_API_KEY=(\S+)", said)
     assert found is not None
-    with openai.OpenAI(base_url=found[1], api_key=found[2], max_retries=0, timeout=90) as client:
+    with openai.OpenAI(base_url=found[1], api_key=found[2], max_retries=0, timeout=240) as client:
         assert [model.id for model in client.models.list()] == [CHAT, EMBEDDER]
         chats(client)
         forms(client)

@@ -44,7 +44,7 @@ class Wire:
             task = derived_id("ANTIPHON_TASKS", str(ack.seq))
         handle = TaskHandle(self.client.host, task, task, self.ping)
         with contextlib.suppress(AntiphonError):  # what counts is the record
-            await handle.result(timeout_s=10)
+            await handle.result(timeout_s=240)
         found = await handle.outcome()
         assert found is not None, "it has no outcome"
         return found
@@ -71,7 +71,7 @@ async def wire(shared: "Place", peer: Peer) -> AsyncGenerator[Wire, None]:
 
 async def test_a_bare_body_is_enough(wire: Wire) -> None:
     """No headers at all: defaults fill the rest, for an ask and for durable work."""
-    reply = await wire.nats.request(ASK, b'{"n": 7}', timeout=5)
+    reply = await wire.nats.request(ASK, b'{"n": 7}', timeout=60)
     assert json.loads(reply.data) == {"n": 7, "node": "shared"}
     found = await wire.outcome(b'{"n": 8}', {})
     assert (found.state, found.value, found.attempts) == (TaskState.SUCCEEDED, {"n": 8, "node": "shared"}, 1)
@@ -107,7 +107,7 @@ async def test_what_cannot_be_handled_is_a_typed_error_and_a_dead_letter(
     wire: Wire, body: bytes, headers: dict[str, str], error: str, says: str
 ) -> None:
     """An ask is answered with the error; durable work ends with it, its original bytes kept; the node goes on."""
-    reply = await wire.nats.request(ASK, body, headers=headers or None, timeout=5)
+    reply = await wire.nats.request(ASK, body, headers=headers or None, timeout=60)
     assert (reply.headers or {}).get("Antiphon-Error") == error, reply.data
     assert says in reply.data.decode()
 
@@ -121,7 +121,7 @@ async def test_what_cannot_be_handled_is_a_typed_error_and_a_dead_letter(
     assert letter.task == found.task
     kept = letter.body_sha256
     assert body == (await wire.client.host.bus.blobs.get(kept) if kept else base64.b64decode(letter.body_base64))
-    assert json.loads((await wire.nats.request(ASK, b'{"n": 7}', timeout=5)).data)["n"] == 7
+    assert json.loads((await wire.nats.request(ASK, b'{"n": 7}', timeout=60)).data)["n"] == 7
 
 
 async def test_an_unreadable_task_id_does_not_lose_the_work(wire: Wire) -> None:
@@ -141,7 +141,7 @@ async def test_a_handler_that_is_not_there_gets_a_dead_letter(wire: Wire) -> Non
 async def test_foreign_and_strange_headers_are_left_alone(wire: Wire) -> None:
     """What is not ours, and what a newer sender may add, does not stop a message; nor does a broken traceparent."""
     headers = {"X-Mine": "ü", "Antiphon-Newer": "yes", "traceparent": "00-nonsense", "tracestate": "===="}
-    reply = await wire.nats.request(ASK, b'{"n": 2}', headers=headers, timeout=5)
+    reply = await wire.nats.request(ASK, b'{"n": 2}', headers=headers, timeout=60)
     assert json.loads(reply.data)["n"] == 2, reply.headers
     assert (await wire.outcome(b'{"n": 2}', headers)).state is TaskState.SUCCEEDED
 
@@ -159,7 +159,7 @@ async def test_a_reply_that_is_too_large_is_an_error_to_whoever_waits(wire: Wire
         await wire.client.ask(swell, swell.input(n=1_100_000))
     task = await wire.client.submit(swell, swell.input(n=1_100_000))
     with pytest.raises(MessageTooLarge, match="limit of 1048576"):
-        await task.result(timeout_s=10)
+        await task.result(timeout_s=240)
 
 
 def test_the_server_asks_for_its_token(shared: "Place") -> None:

@@ -54,7 +54,7 @@ async def test_replicas_die_and_every_request_is_answered(served: "Place", event
     """One of two replicas is killed, and the other's model process: errors are retryable, and retries succeed."""
     replicas = [served.start("serve", "tiny") for _ in range(2)]
     for replica in replicas:
-        await asyncio.to_thread(replica.says, READY, 90)
+        await asyncio.to_thread(replica.says, READY)
     bus = await bus_of(served)
     model = BusModel(bus, "default", "tiny", pace=PACE)
     failures: list[ModelUnavailable] = []
@@ -90,13 +90,13 @@ async def test_replicas_die_and_every_request_is_answered(served: "Place", event
         assert left.restarts == 1
     await bus.close()
     assert replicas[1].ends(signal.SIGTERM) == 0
-    await asyncio.to_thread(eventually, lambda: not _workers(served), 10)
+    await asyncio.to_thread(eventually, lambda: not _workers(served))
 
 
 async def test_one_process_serves_several_tenants(served: "Place") -> None:
     """Each on its own subjects; a third has no model there, and ``models status`` shows it."""
     server = served.start("serve", "tiny", "--tenant", "acme", "--tenant", "default")
-    await asyncio.to_thread(server.says, READY, 90)
+    await asyncio.to_thread(server.says, READY)
     bus = await bus_of(served)
     for tenant in ("acme", "default"):
         reply = await collect(BusModel(bus, tenant, "tiny", pace=PACE).generate(request(1, 3)))
@@ -124,7 +124,7 @@ async def test_units_are_measured_and_then_sold(served: "Place") -> None:
     found = json.loads(said.stdout)
     assert found["capacity_tokens_per_minute"] == pytest.approx(found["units"] * found["unit_tokens_per_minute"])
     server = served.start("serve", "tiny")
-    await asyncio.to_thread(server.says, READY, 90)
+    await asyncio.to_thread(server.says, READY)
     bus = await bus_of(served)
     for tenant in ("acme", "default"):
         await collect(BusModel(bus, tenant, "tiny", pace=PACE).generate(request(1, 3)))

@@ -32,7 +32,7 @@ def lesson(place: "Place", models_home: Path) -> "Place":
 def test_a_typed_reply(lesson: "Place") -> None:
     """The first chapter: one command starts everything, one asks, and the answer has the declared shape."""
     lesson.node(target=f"{TUTORIAL / 'reply.py'}:system")
-    done = lesson.command("submit", "guide.explain", '{"term": "rainbow"}', "--wait", "--timeout", "60", timeout_s=90)
+    done = lesson.command("submit", "guide.explain", '{"term": "rainbow"}', "--wait", "--timeout", "240", timeout_s=300)
     assert done.returncode == 0, done.stderr
     assert set(json.loads(done.stdout.splitlines()[-1])) == {"sentence", "sure"}
 
@@ -52,12 +52,12 @@ async def test_no_model_call_is_made_twice_when_the_worker_is_killed(lesson: "Pl
             history, _ = await read_history(client.host.bus, "default", task.id)
             return sum(entry.operation == "model" for entry in history.all)
 
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(240):
             while await recorded() < 1:  # noqa: ASYNC110  # what it asks is on the bus: nothing here could set an event
                 await asyncio.sleep(0.05)
         first.ends(signal.SIGKILL)
         lesson.start("run", f"{story}:system", "--name", "second").says("Ctrl-C drains and stops")
-        assert len((await task.result(timeout_s=60)).chapters) == 4
+        assert len((await task.result(timeout_s=240)).chapters) == 4
         assert await recorded() == 4
 
     def calls() -> list[str]:
@@ -68,4 +68,4 @@ async def test_no_model_call_is_made_twice_when_the_worker_is_killed(lesson: "Pl
         models = [span for span in spans if span.attributes.get(names.OPERATION) == "model" and span.end_ns]
         return sorted(str(span.attributes[names.PATH]) for span in models) if ended else []
 
-    assert await asyncio.to_thread(eventually, calls, 20) in (["1", "2", "3", "4"], ["2", "3", "4"], ["1", "3", "4"])
+    assert await asyncio.to_thread(eventually, calls) in (["1", "2", "3", "4"], ["2", "3", "4"], ["1", "3", "4"])

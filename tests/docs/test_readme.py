@@ -64,7 +64,7 @@ async def test_a_refund_is_decided_and_paid_once(root: Path, tmp_path: Path, mon
             await asyncio.sleep(0.01)
         edited = {"customer": "ada", "cents": 4000}
         await client.host.approvals.answer(open_ones[0].id, approved=True, by="grace", value=edited)
-        receipt = await task.result(timeout_s=15)
+        receipt = await task.result(timeout_s=60)
     assert (receipt.paid_cents, receipt.decided_by) == (4000, "grace")
     with contextlib.closing(sqlite3.connect(tmp_path / "ledger.db")) as ledger:
         assert ledger.execute("SELECT key, cents FROM paid").fetchall() == [(f"{task.id}:2", 4000)]

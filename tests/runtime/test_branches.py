@@ -119,7 +119,7 @@ async def test_cancelling_a_gather_cancels_its_branches() -> None:
         await gather(branches[0], [branch()])
 
     task = asyncio.create_task(handler())
-    await asyncio.wait_for(begun.wait(), 1)
+    await asyncio.wait_for(begun.wait(), 60)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -39,7 +39,7 @@ async def test_labels_run_and_deadline_travel_to_what_a_task_causes() -> None:
 
     async with memory_system(System("s", agents=[agent])) as client:
         task = await client.submit(parent, Note(), labels={"user": "ü"}, timeout_s=5)
-        await task.result(timeout_s=5)
+        await task.result(timeout_s=60)
     (run, parent_task, labels, deadline), (child_run, child_task, child_labels, child_deadline) = seen
     assert (run, parent_task, labels) == (task.run, task.id, {"user": "ü"})
     assert (child_run, child_labels, child_deadline) == (run, labels, deadline)
@@ -60,8 +60,8 @@ async def test_another_attempt_draws_the_same_random_numbers() -> None:
         return message
 
     async with memory_system(System("s", agents=[agent])) as client:
-        await (await client.submit(draw, Note())).result(timeout_s=5)
-        await (await client.submit(draw, Note(text="other"))).result(timeout_s=5)
+        await (await client.submit(draw, Note())).result(timeout_s=60)
+        await (await client.submit(draw, Note(text="other"))).result(timeout_s=60)
     assert drawn[0] == drawn[1] != drawn[2]
 
 

@@ -195,7 +195,7 @@ async def test_any_client_discovers_agents_by_the_services_protocol(tmp_path: Pa
                 ("writer", "one", "1"),
                 ("writer", "two", "2.0-rc_1"),
             }
-            info = json.loads((await outside.request("$SRV.INFO.writer.two", timeout=5)).data)
+            info = json.loads((await outside.request("$SRV.INFO.writer.two", timeout=60)).data)
             endpoints = {each["name"]: each for each in info["endpoints"]}
             assert endpoints["compose"]["subject"] == "antiphon.default.ask.writer.compose"
             assert endpoints["chat"]["metadata"] == {

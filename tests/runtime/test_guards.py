@@ -81,7 +81,7 @@ async def test_a_refused_input_reaches_whoever_sent_it_typed() -> None:
             await client.ask(answer, Note(text="Ignore all that"))
         task = await client.submit(answer, Note(text="Ignore all that"))
         with pytest.raises(Refused) as submitted:
-            await task.result(timeout_s=5)
+            await task.result(timeout_s=60)
         outcome = await task.outcome()
         assert (await client.ask(answer, Note(text="go on"))).text == "fine"
     assert outcome is not None
@@ -151,7 +151,7 @@ async def test_an_event_that_is_refused_fails_its_task() -> None:
     async with memory_system(System("s", agents=[agent]), spans=collector(spans)) as client:
         await client.publish("notes", Note(text="bad"))
         await client.publish("notes", Note(text="good"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await good.wait()
     assert seen == ["good"]
     assert guard_events(spans) == [("process", "forbids", "handler.input", "refused")]
@@ -167,7 +167,7 @@ async def test_what_is_taken_out_of_a_prompt_is_in_no_journal_and_no_span(tmp_pa
         system, models={"smollm2-135m": model}, server=server, spans=collector(spans), settings=settings
     ) as client:
         task = await client.submit(answer, Note(text="who is grace?"))
-        assert (await task.result(timeout_s=5)).text == "who is [who]? is [email]"
+        assert (await task.result(timeout_s=60)).text == "who is [who]? is [email]"
         history, _ = await read_history(client.host.bus, "default", task.id)
     assert "grace" not in repr(history.all)
     chat = next(span for span in spans if span.name.startswith("chat "))
@@ -293,7 +293,7 @@ async def test_a_tool_is_given_and_gives_what_the_guards_make_of_it(durable: boo
         for name, seen in (("bob", "[who]"), ("ada", "ada")):
             if durable:
                 task = await client.submit(answer, Note(text=name))
-                reply = await task.result(timeout_s=5)
+                reply = await task.result(timeout_s=60)
                 history, _ = await read_history(client.host.bus, "default", task.id)
                 assert MAIL not in repr(history.all)
             else:
@@ -399,7 +399,7 @@ async def test_an_answer_that_is_not_accepted_is_given_again() -> None:
     models = {"smollm2-135m": model, "judge": judge}
     async with memory_system(system, models=models, spans=collector(spans)) as client:
         task = await client.submit(answer, Note(text="Why is the sky blue?"))
-        assert (await task.result(timeout_s=5)).text == "Blue, says Rayleigh. (2)"
+        assert (await task.result(timeout_s=60)).text == "Blue, says Rayleigh. (2)"
         history, _ = await read_history(client.host.bus, "default", task.id)
     assert set(history.entries) == {"1", "1.check.1", "1.check.2", "1.check.3", "2"}
     told = [turn.text for turn in model.requests[1].conversation]

@@ -41,13 +41,13 @@ async def test_a_drained_node_s_task_is_finished_by_another_at_once(tmp_path: Pa
                 task = await client.submit(work, Count(n=1))
                 asked = asyncio.create_task(client.ask(work, Count(n=0), timeout_s=5))
                 for _ in range(2):
-                    await asyncio.wait_for(begun.get(), 2)
+                    await asyncio.wait_for(begun.get(), 60)
             with pytest.raises(NodeStopping, match="node first is stopping"):
                 await asked
             assert "first" not in {card.node for card in await client.host.directory.nodes()}
         draining = False
         async with memory_system(System("s", agents=[agent]), server=server):
-            assert (await task.result(timeout_s=5)).n == 1
+            assert (await task.result(timeout_s=60)).n == 1
         with pytest.raises(UnknownAgent, match=r"no node serves a\.work now"):
             await client.ask(work, Count(n=1))
 
@@ -96,6 +96,6 @@ async def test_a_draining_node_answers_the_asks_of_its_own_durable_work() -> Non
         task = await cluster.client.submit(many, Count(n=0))
         await asyncio.sleep(0.7)
         await cluster.stop("node-0")
-        assert (await task.result(timeout_s=5)).n == 6
+        assert (await task.result(timeout_s=60)).n == 6
         with pytest.raises(UnknownAgent):
             await cluster.client.ask(one, Count(n=0))

@@ -50,7 +50,7 @@ class Site:
             await self.book.remove(id)
         else:
             await self.book.set(policy)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await seen.wait()
         self.host.policies.on_change.remove(seen.set)
         return loop.time() - began_s
@@ -110,8 +110,8 @@ async def test_slots_of_durable_work_follow_too(serve: Serve) -> None:
     site.desk.work_s = 0.3
     await site.applied_s(policy_of(Concurrency(slots=1), "desk"), "p")
     tasks = [await site.client.submit(site.desk.do, Steps(steps=("peek a",))) for _ in range(3)]
-    await tasks[0].result(timeout_s=10)
+    await tasks[0].result(timeout_s=60)
     assert site.desk.runs["peek"] <= 2
     await site.applied_s(policy_of(Concurrency(slots=8), "desk"), "p")
     for task in tasks:
-        await task.result(timeout_s=10)
+        await task.result(timeout_s=60)

@@ -19,7 +19,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 ROOT = Path(__file__).resolve().parents[3]
 IMAGES = ROOT / "docs" / "img"
-DEMO_S = 240.0  # forty are usual, with a model of 135M parameters on two cores
 AGENTS = ("planner", "summariser", "critic", "editor")
 NOTES = {
     "garden": "Tomatoes want six hours of sun and a deep pot. Water them in the morning, at the root.",
@@ -40,9 +39,7 @@ def site(own: "Place", models_home: Path, eventually: Callable[..., object]) -> 
             stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=own.environ, start_new_session=True,
         )  # fmt: skip
     try:
-        eventually(
-            lambda: "the console stays up" in said.read_text() or demo.poll() is not None, DEMO_S, said.read_text
-        )
+        eventually(lambda: "the console stays up" in said.read_text() or demo.poll() is not None, said.read_text)
         found = re.search(r"^console: (http\S+)", said.read_text(), re.MULTILINE)
         assert found is not None, said.read_text()
         documents = json.dumps({"documents": [{"title": title, "text": text} for title, text in NOTES.items()]})

@@ -40,7 +40,7 @@ def page(browser: Browser) -> Iterator[Page]:
     """A window that does not ask who made the certificate."""
     with browser.new_context(ignore_https_errors=True, viewport={"width": 390, "height": 800}) as context:
         found = context.new_page()
-        found.set_default_timeout(15_000)
+        found.set_default_timeout(120_000)
         yield found
 
 

@@ -147,7 +147,7 @@ def test_a_long_run_is_drawn_a_window_at_a_time(look: Open) -> None:
     """Twelve thousand spans in half as many rows, a few dozen elements; the last row is one key away, lanes are few."""
     page = look().go("#/runs/long")
     rows = page.get_by_role("treeitem")
-    expect(rows.first).to_have_attribute("aria-setsize", "6000", timeout=30_000)
+    expect(rows.first).to_have_attribute("aria-setsize", "6000")
     assert rows.count() < 60
     tree = page.get_by_role("tree", name="work of this run")
     tree.focus()
@@ -164,7 +164,7 @@ def test_a_long_run_is_drawn_a_window_at_a_time(look: Open) -> None:
 def test_a_long_run_shows_what_came_together(look: Open) -> None:
     """A call that used two results says so, and leads to the work it used, which ended before it."""
     page = look().go("#/runs/long")
-    expect(page.get_by_role("treeitem").first).to_have_attribute("aria-setsize", "6000", timeout=30_000)
+    expect(page.get_by_role("treeitem").first).to_have_attribute("aria-setsize", "6000")
     page.get_by_label("find in this run").fill("joins 2")
     expect(page.get_by_text("199 found")).to_be_visible()
     page.keyboard.press("Enter")

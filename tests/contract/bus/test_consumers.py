@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
@@ -36,7 +37,7 @@ class TestFetch:
     async def test_message(self, bus: Bus, consumer: Consumer) -> None:
         """A lease has the whole message and says that this is the first delivery."""
         await bus.streams.append("s.a", b"body", {"k": "v"})
-        (lease,) = await consumer.fetch(1, 5)
+        (lease,) = await consumer.fetch(1, 60)
         message = lease.message
         assert (message.subject, message.body, dict(message.headers)) == ("s.a", b"body", {"k": "v"})
         assert message.sequence == 1 and message.unix_ms > 1_600_000_000_000
@@ -48,7 +49,7 @@ class TestFetch:
         await _append(bus, 5)
         while await consumer.unsettled() < 5:  # noqa: ASYNC110  # the server counts a moment after it has confirmed
             await asyncio.sleep(0.01)
-        first = await consumer.fetch(2, 5)
+        first = await consumer.fetch(2, 60)
         assert _sequences(first) == [1, 2]
         assert [lease.behind for lease in first] == [4, 3]
         assert await consumer.unsettled() == 5
@@ -57,7 +58,7 @@ class TestFetch:
             await asyncio.sleep(0.01)
         assert await consumer.unsettled() == 4
         other = await bus.streams.consume(WORK)
-        assert _sequences(await other.fetch(10, 5)) == [3, 4, 5]
+        assert _sequences(await other.fetch(10, 60)) == [3, 4, 5]
 
     async def test_empty_after_the_time(self, consumer: Consumer) -> None:
         """Nothing there: an empty list when the time is up."""
@@ -65,14 +66,14 @@ class TestFetch:
         for limit in (1, 4):
             begun = loop.time()
             assert await consumer.fetch(limit, 0.2) == []
-            assert 0.15 < loop.time() - begun < 1.5
+            assert 0.15 < loop.time() - begun < 20
 
     async def test_returns_with_the_first(self, bus: Bus, consumer: Consumer) -> None:
         """A waiting fetch returns when one message comes, not when all have."""
-        waiting = asyncio.ensure_future(consumer.fetch(4, 30))
+        waiting = asyncio.ensure_future(consumer.fetch(4, 60))
         await asyncio.sleep(0.05)
         await bus.streams.append("s.a", b"")
-        assert _sequences(await asyncio.wait_for(waiting, 5)) == [1]
+        assert _sequences(await asyncio.wait_for(waiting, 60)) == [1]
 
     async def test_only_its_subjects(self, bus: Bus) -> None:
         """A durable sees its subjects only, several of them if it says so."""
@@ -81,7 +82,7 @@ class TestFetch:
         consumer = await bus.streams.consume(spec)
         for subject in ("s.a", "s.b", "s.b.c", "s.c"):
             await bus.streams.append(subject, b"")
-        assert _sequences(await consumer.fetch(10, 5)) == [1, 3]
+        assert _sequences(await consumer.fetch(10, 60)) == [1, 3]
 
     async def test_start_new(self, bus: Bus) -> None:
         """``start="new"`` leaves out what is there already."""
@@ -89,7 +90,7 @@ class TestFetch:
         await bus.streams.append("s.a", b"old")
         consumer = await bus.streams.consume(ConsumerSpec(stream="S", name="n", subjects=("s.>",), start="new"))
         await bus.streams.append("s.a", b"new")
-        assert [lease.message.body for lease in await consumer.fetch(10, 5)] == [b"new"]
+        assert [lease.message.body for lease in await consumer.fetch(10, 60)] == [b"new"]
 
     async def test_shared(self, connect: Connect) -> None:
         """All who bind to one name share its messages: each goes to one of them."""
@@ -114,11 +115,11 @@ class TestFetch:
         await one.streams.ensure(SPEC)
         await _append(one, 2)
         consumer = await one.streams.consume(WORK)
-        (lease,) = await consumer.fetch(1, 5)
+        (lease,) = await consumer.fetch(1, 60)
         await lease.ack()
         await consumer.stop()
         again = await two.streams.consume(WORK)
-        assert _sequences(await again.fetch(10, 5)) == [2]
+        assert _sequences(await again.fetch(10, 60)) == [2]
 
     async def test_max_in_flight(self, bus: Bus) -> None:
         """No more than that are held at once, over all who bind."""
@@ -126,23 +127,23 @@ class TestFetch:
         spec = ConsumerSpec(stream="S", name="w", subjects=("s.>",), max_in_flight=2)
         one, two = await bus.streams.consume(spec), await bus.streams.consume(spec)
         await _append(bus, 5)
-        held = await one.fetch(5, 5)
+        held = await one.fetch(5, 60)
         assert _sequences(held) == [1, 2]
         assert await two.fetch(5, 0.2) == []
         await held[0].ack()
-        assert _sequences(await two.fetch(5, 5)) == [3]
+        assert _sequences(await two.fetch(5, 60)) == [3]
 
     async def test_cancelled_fetch_loses_nothing(self, bus: Bus, consumer: Consumer) -> None:
         """A message that comes for a fetch somebody gave up is handed out again soon."""
-        waiting = asyncio.ensure_future(consumer.fetch(1, 30))
+        waiting = asyncio.ensure_future(consumer.fetch(1, 60))
         await asyncio.sleep(0.05)
         waiting.cancel()
         await asyncio.wait({waiting})
         await _append(bus, 3)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             got: set[int] = set()
             while len(got) < 3:
-                for lease in await consumer.fetch(1, 5):
+                for lease in await consumer.fetch(1, 60):
                     got.add(lease.message.sequence)
                     await lease.ack()
         assert got == {1, 2, 3}
@@ -153,12 +154,12 @@ class TestFetch:
         await asyncio.sleep(0.05)
         await consumer.stop()
         await consumer.stop()
-        assert await asyncio.wait_for(waiting, 5) == []
+        assert await asyncio.wait_for(waiting, 60) == []
         with pytest.raises(BusUnavailable, match="stopped"):
             await consumer.fetch(1, 1)
         await bus.streams.append("s.a", b"")
         again = await bus.streams.consume(WORK)
-        assert _sequences(await again.fetch(1, 5)) == [1]
+        assert _sequences(await again.fetch(1, 60)) == [1]
 
     async def test_closing_ends_it(self, bus: Bus, consumer: Consumer) -> None:
         """A fetch that waits when the bus closes gets BusUnavailable."""
@@ -166,7 +167,7 @@ class TestFetch:
         await asyncio.sleep(0.05)
         await bus.close()
         with pytest.raises(BusUnavailable):
-            await asyncio.wait_for(waiting, 5)
+            await asyncio.wait_for(waiting, 60)
 
     async def test_no_stream(self, bus: Bus) -> None:
         """A consumer needs its stream."""
@@ -180,9 +181,9 @@ class TestLease:
     async def test_redelivered_after_ack_wait(self, bus: Bus, consumer: Consumer) -> None:
         """A lease nobody settles ends; the next delivery is number two, and a late ack of the first counts."""
         await _append(bus, 1)
-        (first,) = await consumer.fetch(1, 5)
+        (first,) = await consumer.fetch(1, 60)
         assert await consumer.fetch(1, 0.2) == []
-        (second,) = await consumer.fetch(1, 5)
+        (second,) = await consumer.fetch(1, 60)
         assert (second.message.sequence, second.deliveries) == (1, 2)
         await first.ack()
         assert await consumer.fetch(1, 1.3) == []
@@ -190,33 +191,35 @@ class TestLease:
     async def test_acked_is_done(self, bus: Bus, consumer: Consumer) -> None:
         """An acked message does not come again; acking twice is harmless."""
         await _append(bus, 1)
-        (lease,) = await consumer.fetch(1, 5)
+        (lease,) = await consumer.fetch(1, 60)
         await lease.ack()
         await lease.ack()
         assert await consumer.fetch(1, 1.3) == []
 
-    async def test_extend(self, bus: Bus, consumer: Consumer) -> None:
+    async def test_extend(self, bus: Bus) -> None:
         """As long as it is extended a lease does not end."""
+        await bus.streams.ensure(SPEC)
+        consumer = await bus.streams.consume(replace(WORK, ack_wait_s=4.0))  # a busy machine stands still for seconds
         await _append(bus, 1)
-        (lease,) = await consumer.fetch(1, 5)
-        for _ in range(7):
-            assert await consumer.fetch(1, 0.2) == []
+        (lease,) = await consumer.fetch(1, 60)
+        for _ in range(6):
+            assert await consumer.fetch(1, 0.8) == []
             await lease.extend()
         await lease.ack()
-        assert await consumer.fetch(1, 1.3) == []
+        assert await consumer.fetch(1, 4.3) == []
 
     async def test_nak(self, bus: Bus, consumer: Consumer) -> None:
         """Handed back, it comes again after the delay, not before."""
         await _append(bus, 1)
-        (lease,) = await consumer.fetch(1, 5)
+        (lease,) = await consumer.fetch(1, 60)
         loop = asyncio.get_running_loop()
         begun = loop.time()
         await lease.nak(0.3)
-        (again,) = await consumer.fetch(1, 5)
+        (again,) = await consumer.fetch(1, 60)
         assert again.deliveries == 2
-        assert 0.2 < loop.time() - begun < 1.5
+        assert loop.time() - begun > 0.2
         await again.nak(0)
-        (third,) = await consumer.fetch(1, 5)
+        (third,) = await consumer.fetch(1, 60)
         assert third.deliveries == 3
         await third.ack()
 
@@ -226,16 +229,16 @@ class TestLease:
         spec = ConsumerSpec(stream="S", name="w", subjects=("s.>",), ack_wait_s=0.3, max_deliveries=2)
         consumer = await bus.streams.consume(spec)
         await _append(bus, 1)
-        (lease,) = await consumer.fetch(1, 5)
+        (lease,) = await consumer.fetch(1, 60)
         await lease.nak(0)
-        assert [lease.deliveries for lease in await consumer.fetch(1, 5)] == [2]
+        assert [lease.deliveries for lease in await consumer.fetch(1, 60)] == [2]
         assert await consumer.fetch(1, 1) == []
         assert await bus.streams.last("s.a") is not None
 
     async def test_purged_while_held(self, bus: Bus, consumer: Consumer) -> None:
         """A message purged under its lease can be acked and does not come again."""
         await _append(bus, 1)
-        (lease,) = await consumer.fetch(1, 5)
+        (lease,) = await consumer.fetch(1, 60)
         await bus.streams.purge("S")
         await lease.ack()
         assert await consumer.fetch(1, 1.3) == []

@@ -82,7 +82,7 @@ class TestHeaders:
         for _ in range(2500):
             await bus.streams.append("s.a", b"x" * 2000)
         sequences = []
-        async with asyncio.timeout(20), aclosing(bus.inspector.headers("S", "s.>")) as messages:
+        async with asyncio.timeout(60), aclosing(bus.inspector.headers("S", "s.>")) as messages:
             async for message in messages:
                 sequences.append(message.sequence)
                 if message.sequence == 3:
@@ -95,7 +95,7 @@ class TestHeaders:
         await bus.streams.ensure(SPEC)
         for _ in range(1500):
             await bus.streams.append("s.a", b"")
-        async with asyncio.timeout(20), aclosing(bus.inspector.headers("S", "s.>")) as messages:
+        async with asyncio.timeout(60), aclosing(bus.inspector.headers("S", "s.>")) as messages:
             async for message in messages:
                 if message.sequence == 1:
                     await bus.streams.purge("S")
@@ -116,7 +116,7 @@ class TestConsumers:
         consumer = await bus.streams.consume(WORK)
         for subject in ("s.a.x", "s.b.x", "s.a.y", "s.a.x", "s.b.x"):
             await bus.streams.append(subject, b"")
-        first, second = await consumer.fetch(2, 5)
+        first, second = await consumer.fetch(2, 60)
         await second.ack()
         found = await state(bus)
         assert (found.name, found.subjects, found.pending, found.held) == ("w", ("s.a.*",), 1, found.held)
@@ -125,7 +125,7 @@ class TestConsumers:
         found = await state(bus)
         assert (found.pending, found.held) == (1, 0)
         assert 3 <= found.floor < 4
-        (third,) = await consumer.fetch(2, 5)
+        (third,) = await consumer.fetch(2, 60)
         assert (await state(bus)).floor < 4
         await third.ack()
         assert await state(bus) == ConsumerState(name="w", subjects=("s.a.*",), floor=5, pending=0, held=0)

@@ -71,7 +71,7 @@ async def _copies(cluster: LocalCluster, streams: list[str]) -> dict[str, int]:
 
 async def _append(bus: NatsBus, number: int) -> int:
     """As a client does it: again, with the same message id, while there is no leader."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             try:
                 return await bus.streams.append(SUBJECT, str(number).encode(), message_id=f"m{number}")
@@ -136,7 +136,7 @@ async def test_joined_healed_and_gone_with_a_killed_user(tmp_path: Path) -> None
         sys.executable, "-P", "-c", USER, str(tmp_path), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
     assert user.stdout is not None
-    url = (await asyncio.wait_for(user.stdout.readline(), 30)).decode().strip()
+    url = (await asyncio.wait_for(user.stdout.readline(), 60)).decode().strip()
     assert len(_processes(tmp_path)) == 6  # a guard and a server, three times
     async with local_cluster(tmp_path) as cluster:
         await cluster.kill(1)

@@ -59,14 +59,14 @@ async def test_as_nats_py_reads_it(tmp_path: Path) -> None:
         await client.publish("$SRV.PING", reply=inbox)
         pings = [ServicePing.from_dict(json.loads((await answers.next_msg(5)).data)) for _ in range(2)]
         assert {(ping.name, ping.id) for ping in pings} == {("writer", "n1"), ("critic", "n2")}
-        stats = ServiceStats.from_dict(json.loads((await client.request("$SRV.STATS.writer", timeout=5)).data))
+        stats = ServiceStats.from_dict(json.loads((await client.request("$SRV.STATS.writer", timeout=60)).data))
         (endpoint,) = stats.endpoints
         assert (endpoint.num_requests, endpoint.num_errors, endpoint.average_processing_time) == (4, 1, 1_000)
-        info = json.loads((await client.request("$SRV.INFO.writer.n1", timeout=5)).data)
+        info = json.loads((await client.request("$SRV.INFO.writer.n1", timeout=60)).data)
         assert info["endpoints"][0]["subject"] == "antiphon.default.ask.writer.write"
         assert info["description"] == "Answers a question"
         await client.close()
-        await asyncio.wait_for(bus.close(), 5)
+        await asyncio.wait_for(bus.close(), 60)
 
 
 @pytest.mark.parametrize(("name", "id", "version"), [("a b", "b", "1.0.0"), ("a", "", "1.0.0"), ("a", "b", "1")])

@@ -68,7 +68,7 @@ async def test_an_embedded_server_is_started_and_nodes_on_it_are_compared(tmp_pa
     assert f"embedded in {tmp_path}" in found[0].found
     async with open_host(settings, node="node-under-test") as host, Node(host, [pinger], drain_s=1.0):
         await Client(host).ask(ping, Ping())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while "and 1 nodes" not in (found := await bus(settings, SystemClock()))[2].found:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)  # its telemetry is on its way to the server: nothing here sets an event
     assert found[2].status is Status.OK
@@ -84,7 +84,7 @@ async def test_a_server_without_jetstream_is_found(tmp_path: Path) -> None:
     )
     try:
         assert server.stderr is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while b"Server is ready" not in await server.stderr.readline():
                 pass
         found = await bus(settings, SystemClock())

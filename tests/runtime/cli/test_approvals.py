@@ -64,7 +64,7 @@ async def test_a_parked_task_is_seen_answered_and_goes_on(
         "approvals", "answer", id[:6], "--approve", "--edit", '{"amount": 300}', "--by", "ada", "--comment", "less"
     )
     assert (answered.status, answered.out) == (0, f"approved by ada: task {task.id} goes on\n")
-    assert (await task.result(timeout_s=20)).amount == 300
+    assert (await task.result(timeout_s=60)).amount == 300
     late = await command("approvals", "answer", id, "--reject", "--json")
     assert late.status == 1
     assert json.loads(late.out)["error"]["type"] == "UnknownApproval"

@@ -48,7 +48,7 @@ class Shop:
         """A dead task."""
         task = await client.submit(self.sell, Order(n=n))
         with pytest.raises(TaskDead):
-            await task.result(timeout_s=20)
+            await task.result(timeout_s=60)
         return task
 
 
@@ -79,7 +79,7 @@ async def test_dead_work_is_listed_shown_redriven_and_dropped(
     shop.down = False
     redriven = await command("dead", "redrive", "2")
     assert (redriven.status, redriven.out) == (0, "letter 2 of shop: redriven\n")
-    assert (await second.result(timeout_s=20)).n == 42
+    assert (await second.result(timeout_s=60)).n == 42
     assert shop.looked == 2
     again = await command("dead", "redrive", "2")
     assert again.status == 1
@@ -91,7 +91,7 @@ async def test_dead_work_is_listed_shown_redriven_and_dropped(
     done, refused = json.loads(several.out)
     assert done == {"number": 1, "agent": "shop", "done": "redriven"}
     assert (refused["number"], refused["error"].partition(":")[0]) == (3, "InvalidMessage")
-    assert (await first.result(timeout_s=20)).n == 41
+    assert (await first.result(timeout_s=60)).n == 41
 
     dropped = await command("dead", "drop", "--all", "--yes")
     assert (dropped.status, dropped.out) == (0, "letter 3 of shop: dropped\n")

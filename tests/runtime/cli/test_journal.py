@@ -46,7 +46,7 @@ async def test_a_journal_is_read_from_the_bus_and_then_from_the_store(
 
     client = await serve(agent)
     task = await client.submit(sell, N())
-    assert (await task.result(timeout_s=20)).n == 1400
+    assert (await task.result(timeout_s=60)).n == 1400
     before = json.loads((await command("journal", task.id, "--json")).out)
     assert [(entry["path"], entry["target"], entry["value"]) for entry in before["entries"]] == [
         ("1", "look", "a long answer " * 100),
@@ -55,7 +55,7 @@ async def test_a_journal_is_read_from_the_bus_and_then_from_the_store(
     host = client.host
     with closing(Store.open(tmp_path / "home" / "store.db", clock=host.clock)) as store:
         archiving = asyncio.create_task(Archiver(store, host.bus, host.clock, replay_window_s=3600).run())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not await _is_marked(client, task.id):  # noqa: ASYNC110  # it is on the server: nothing here sets an event
                 await asyncio.sleep(0.02)
         archiving.cancel()

@@ -196,7 +196,7 @@ async def test_a_run_is_replayed_from_the_bus(
     client = await serve(agent)
     handler: Any = agent.handlers["sell"]
     task = await client.submit(handler, handler.input(item="tea"))
-    await task.result(timeout_s=20)
+    await task.result(timeout_s=60)
     same = await command("replay", task.run, "--system", "shop.py:system")
     assert (same.status, same.out.strip()) == (0, "identical, 1 operation of 1 task"), same.err
     nameless = await command("replay", task.run)

@@ -35,7 +35,7 @@ async def test_conversations_are_listed_shown_and_forked(
 
     client = await serve(agent)
     for user, text in (("ada", "one"), ("ada", "two"), ("ünï [b]", "hello")):
-        await (await client.submit(say, Line(user=user, text=text))).result(timeout_s=20)
+        await (await client.submit(say, Line(user=user, text=text))).result(timeout_s=60)
 
     listed = (await command("session", "list", "--limit", "1")).out.splitlines()
     assert listed[1].split()[:4] == ["friend", "ünï", "[b]", "3"]

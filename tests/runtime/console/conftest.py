@@ -231,7 +231,7 @@ class Console:
 
     async def until(self, path: str, ready: Callable[[Any], bool], **query: Any) -> Any:
         """What is found at ``path`` once it is so: telemetry takes 0.2 s to the store."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not ready(found := await self.get(path, **query)):  # noqa: ASYNC110  # the page asks again too
                 await asyncio.sleep(0.02)  # it is on its way through the store
         return found

@@ -105,7 +105,7 @@ async def test_a_page_left_open_hears_nothing_after_signing_out(browser: httpx.A
     """Its stream of news ends, and what happens from then on is not in it."""
     await sign_in(browser)
     session = (await browser.get("/api/session")).json()
-    async with asyncio.timeout(10), browser.stream("GET", "/api/events") as news:
+    async with asyncio.timeout(60), browser.stream("GET", "/api/events") as news:
         parts = news.aiter_text()
         assert "retry" in await anext(parts)
         await browser.post("/logout", headers={"x-antiphon-action": session["action_token"]})

@@ -49,13 +49,13 @@ async def watched(bus: Bus) -> AsyncGenerator[Bus, None]:
     worker = Worker(bus, consumer_spec("default"), Slots("advisories", 1, 0), process)
     await worker.start()
     yield bus
-    await asyncio.wait_for(worker.stop(), 5)
+    await asyncio.wait_for(worker.stop(), 60)
     await bus.close()
 
 
 async def outcome(bus: Bus, task: str) -> TaskResult:
     """The task's, once it is there."""
-    return await asyncio.wait_for(await_result(bus, CLOCK, "default", task, deadline_unix_ms=None), 10)
+    return await asyncio.wait_for(await_result(bus, CLOCK, "default", task, deadline_unix_ms=None), 60)
 
 
 async def letters(bus: Bus) -> list[DeadLetter]:
@@ -68,7 +68,7 @@ async def test_too_many_deliveries(bus: Bus) -> None:
     envelope = Envelope(task="t", run="r", parent="p")
     await bus.streams.append(SUBJECT, b"{}", envelope.headers())
     consumer = await bus.streams.consume(ONCE)
-    assert len(await consumer.fetch(1, 5)) == 1
+    assert len(await consumer.fetch(1, 60)) == 1
     result = await outcome(bus, "t")
     assert (result.state, result.run, result.agent, result.handler) == (TaskState.DEAD, "r", "a", "b")
     assert result.error is not None and "gave it up after 1 deliveries" in result.error.message
@@ -80,7 +80,7 @@ async def test_a_bare_body(bus: Bus) -> None:
     """Without an id it has the one that its worker would have given it."""
     await bus.streams.append(SUBJECT, b"{}")
     consumer = await bus.streams.consume(ONCE)
-    assert len(await consumer.fetch(1, 5)) == 1
+    assert len(await consumer.fetch(1, 60)) == 1
     assert (await outcome(bus, derived_id(TASKS.name, "1"))).state is TaskState.DEAD
 
 
@@ -105,8 +105,8 @@ async def test_a_parent_that_waits_is_woken(bus: Bus) -> None:
         ConsumerSpec(stream=TASKS.name, name="parent", subjects=("antiphon.default.task.c.*",))
     )
     consumer = await bus.streams.consume(ONCE)
-    assert len(await consumer.fetch(1, 5)) == 1
-    (lease,) = await asyncio.wait_for(woken.fetch(1, 10), 15)
+    assert len(await consumer.fetch(1, 60)) == 1
+    (lease,) = await asyncio.wait_for(woken.fetch(1, 60), 60)
     assert Envelope.from_headers(lease.message.headers).wake == 3
     await lease.ack()
 
@@ -124,7 +124,7 @@ async def test_what_has_ended_is_left_alone(bus: Bus) -> None:
     )
     consumer = await bus.streams.consume(spec)
     for _ in range(3):  # one after the other, so that the advisories are in order
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not await consumer.fetch(1, 1):
                 pass
     assert (await outcome(bus, "v")).state is TaskState.DEAD
@@ -137,7 +137,7 @@ async def test_nonsense_does_not_stop_the_watcher(bus: Bus) -> None:
     await bus.publish(ADVISORIES.subjects[0].replace(">", "w"), b"nonsense")
     await bus.streams.append(SUBJECT, b"{}", Envelope(task="t").headers())
     consumer = await bus.streams.consume(ONCE)
-    assert len(await consumer.fetch(1, 5)) == 1
+    assert len(await consumer.fetch(1, 60)) == 1
     assert (await outcome(bus, "t")).state is TaskState.DEAD
 
 
@@ -147,7 +147,7 @@ async def test_terminated_by_hand(bus: Bus) -> None:
     """``+TERM`` with a reason: the letter says which."""
     await bus.streams.append(SUBJECT, b"{}", Envelope(task="t").headers())
     consumer = await bus.streams.consume(ConsumerSpec(stream=TASKS.name, name="w", subjects=(SUBJECT,)))
-    (lease,) = await consumer.fetch(1, 5)
+    (lease,) = await consumer.fetch(1, 60)
     assert isinstance(lease, NatsLease)
     await bus.publish(lease._reply, b"+TERM poisoned")
     result = await outcome(bus, "t")

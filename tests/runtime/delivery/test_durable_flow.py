@@ -51,7 +51,7 @@ async def test_a_retry_does_not_repeat_what_was_recorded() -> None:
 
     async with memory_system(System("s", agents=[agent])) as client:
         task = await client.submit(work, N())
-        assert (await task.result(timeout_s=5)).n == 12
+        assert (await task.result(timeout_s=60)).n == 12
         assert ran == [f"{task.id}:1", f"{task.id}:2"]
         history, _ = await read_history(client.host.bus, "default", task.id)
         assert history.state == "succeeded" and set(history.entries) == {"1", "2"}
@@ -82,7 +82,7 @@ async def test_an_error_that_ended_the_attempt_is_tried_again_and_one_that_was_c
 
     async with memory_system(System("s", agents=[agent])) as client:
         task = await client.submit(work, N())
-        assert (await task.result(timeout_s=5)).n == 7
+        assert (await task.result(timeout_s=60)).n == 7
     assert tried == ["bad", "flaky", "bad", "flaky"] or tried == ["bad", "flaky", "flaky"]
 
 
@@ -107,7 +107,7 @@ async def test_a_write_without_key_that_was_interrupted_is_in_doubt() -> None:
             await begun.wait()
         async with memory_system(System("s", agents=[agent]), server=server):
             with pytest.raises(TaskDead, match=r"InDoubt.*'charge'"):
-                await task.result(timeout_s=5)
+                await task.result(timeout_s=60)
 
 
 async def test_a_sleep_parks_and_survives_the_node() -> None:
@@ -126,7 +126,7 @@ async def test_a_sleep_parks_and_survives_the_node() -> None:
             task = await client.submit(work, N())
             await until(lambda: parked(client, task.id))
         async with memory_system(System("s", agents=[agent]), server=server):
-            assert (await task.result(timeout_s=8)).n in (3, 4)
+            assert (await task.result(timeout_s=60)).n in (3, 4)
 
 
 async def test_an_approval_waits_parked_and_comes_back_edited() -> None:
@@ -146,7 +146,7 @@ async def test_an_approval_waits_parked_and_comes_back_edited() -> None:
         assert {a.task for a in approvals} == {t.id for t in tasks}
         for approval in approvals:
             await client.host.approvals.answer(approval.id, approved=True, by="ada", value={"amount": 9})
-        assert [(await task.result(timeout_s=5)).n for task in tasks] == [9] * 5
+        assert [(await task.result(timeout_s=60)).n for task in tasks] == [9] * 5
         assert await client.host.approvals.all() == []
 
 
@@ -163,8 +163,8 @@ async def test_an_approval_that_nobody_answers_in_time_does_what_it_said() -> No
     async with memory_system(System("s", agents=[agent])) as client:
         rejected = await client.submit(work, N(n=0))
         approved = await client.submit(work, N(n=1))
-        assert (await rejected.result(timeout_s=5)).n == 10
-        assert (await approved.result(timeout_s=5)).n == 11
+        assert (await rejected.result(timeout_s=60)).n == 10
+        assert (await approved.result(timeout_s=60)).n == 11
 
 
 async def test_a_recursive_supervisor_with_one_slot_finishes() -> None:
@@ -180,7 +180,7 @@ async def test_a_recursive_supervisor_with_one_slot_finishes() -> None:
 
     async with memory_system(System("s", agents=[agent])) as client:
         task = await client.submit(work, N(n=4))
-        assert (await task.result(timeout_s=15)).n == 15
+        assert (await task.result(timeout_s=60)).n == 15
 
 
 async def test_children_end_with_a_cancelled_parent() -> None:
@@ -214,7 +214,7 @@ async def test_children_end_with_a_cancelled_parent() -> None:
         await running.wait()
         assert await task.cancel()
         with pytest.raises(TaskCancelled):
-            await task.result(timeout_s=5)
+            await task.result(timeout_s=60)
 
         async def all_ended() -> bool:
             states = []
@@ -222,7 +222,7 @@ async def test_children_end_with_a_cancelled_parent() -> None:
                 states.append(stored)
             return len(states) == 5
 
-        await asyncio.wait_for(until(all_ended), 10)
+        await asyncio.wait_for(until(all_ended), 60)
         assert 0 in stopped or 2 in stopped
 
 
@@ -259,7 +259,7 @@ async def test_a_pure_tool_that_is_not_is_found_out() -> None:
     async with memory_system(System("s", agents=[agent])) as client:
         task = await client.submit(work, N())
         with pytest.raises(ConfigurationError, match="'roll' is declared pure and gave two results"):
-            await task.result(timeout_s=5)
+            await task.result(timeout_s=60)
 
 
 @virtual_time(seeds=range(3))

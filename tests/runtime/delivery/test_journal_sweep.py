@@ -49,7 +49,7 @@ async def test_what_was_not_closed_is_purged_when_its_task_has_ended(monkeypatch
         bus = client.host.bus
         monkeypatch.setattr(type(bus.streams), "offer", lose)
         done = await client.submit(work, N())
-        await done.result(timeout_s=5)
+        await done.result(timeout_s=60)
         waiting = await client.submit(work, N(n=1))
         while await client.host.parking.get(waiting.id) is None:  # noqa: ASYNC110  # what it asks is on the bus
             await asyncio.sleep(0.01)

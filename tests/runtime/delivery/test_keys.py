@@ -124,13 +124,13 @@ async def test_other_keys_go_on_while_one_waits() -> None:
         first = await client.submit(say, Said(user="slow", n=1))
         second = await client.submit(say, Said(user="slow", n=2))
         for user in others:
-            assert (await (await client.submit(say, Said(user=user))).result(timeout_s=5)).user == user
+            assert (await (await client.submit(say, Said(user=user))).result(timeout_s=60)).user == user
         for task in (first, second):
-            approval = await asyncio.wait_for(asked(client), 5)
+            approval = await asyncio.wait_for(asked(client), 60)
             assert approval.task == task.id
             assert await client.host.parking.get(task.id) is None  # it waits in place
             await client.host.approvals.answer(approval.id, approved=True, by="ada")
-            await task.result(timeout_s=5)
+            await task.result(timeout_s=60)
 
 
 async def asked(client: Client) -> Approval:
@@ -153,7 +153,7 @@ async def test_state_is_kept_per_key() -> None:
 
     async with memory_system(System("s", agents=[chat])) as client:
         tasks = [await client.submit(say, Said(user="ab"[n % 2])) for n in range(10)]
-        assert [(await task.result(timeout_s=10)).n for task in tasks] == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+        assert [(await task.result(timeout_s=60)).n for task in tasks] == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
 
 
 async def test_an_ask_is_refused_on_both_sides() -> None:
@@ -181,13 +181,13 @@ async def test_what_has_no_key_fails_as_a_task() -> None:
         empty = await client.submit(say, Said(user="a", n=1))
         raising = await client.submit(say, Said(user="b"))
         good = await client.submit(say, Said(user="a", n=3))
-        assert (await good.result(timeout_s=5)).n == 3
+        assert (await good.result(timeout_s=60)).n == 3
         with pytest.raises(ConfigurationError, match=r"the key of a message to chat\.say is '', expected a text"):
-            await empty.result(timeout_s=5)
+            await empty.result(timeout_s=60)
         with pytest.raises(TaskDead, match="division"):
-            await raising.result(timeout_s=5)
+            await raising.result(timeout_s=60)
         with pytest.raises(InvalidMessage):
-            await TaskHandle(client.host, bare, bare, say).result(timeout_s=5)
+            await TaskHandle(client.host, bare, bare, say).result(timeout_s=60)
 
 
 async def test_a_keyed_handler_that_calls_itself_is_told() -> None:
@@ -201,7 +201,7 @@ async def test_a_keyed_handler_that_calls_itself_is_told() -> None:
     async with memory_system(System("s", agents=[chat])) as client:
         task = await client.submit(say, Said(user="a"))
         with pytest.raises(ConfigurationError, match="keyed and calls itself"):
-            await task.result(timeout_s=5)
+            await task.result(timeout_s=60)
 
 
 @asynccontextmanager
@@ -227,7 +227,7 @@ async def test_on_a_real_server_a_node_dies_and_order_stays(tmp_path: Path) -> N
             await first.close()  # what it runs goes on, but it can say nothing more
             tasks += [await client.submit(say, said) for said in messages[12:]]
             for task in tasks:
-                await task.result(timeout_s=30)
+                await task.result(timeout_s=60)
             assert ledger.in_order() == {user: [s.n for s in messages if s.user == user] for user in "abc"}
             with contextlib.suppress(BusError):
                 await doomed.__aexit__(None, None, None)

@@ -61,10 +61,10 @@ async def test_the_sweep_stops_what_is_late_and_only_that() -> None:
     (never,) = await started(running, "never")
     sweep = asyncio.create_task(running.sweep())
     clock.now_ms = 2_000
-    assert isinstance(await asyncio.wait_for(late, 2), DeadlineExceeded)
+    assert isinstance(await asyncio.wait_for(late, 60), DeadlineExceeded)
     assert not later.done()
     clock.now_ms = 2_001
-    assert isinstance(await asyncio.wait_for(later, 2), DeadlineExceeded)
+    assert isinstance(await asyncio.wait_for(later, 60), DeadlineExceeded)
     assert not never.done()
     sweep.cancel()
     running.stop_all(NodeStopping("bye"))

@@ -93,7 +93,7 @@ async def test_wait_free_returns_when_somebody_leaves() -> None:
     await asyncio.sleep(0)
     assert not waiting.done()
     slots.release()
-    await asyncio.wait_for(waiting, 1)
+    await asyncio.wait_for(waiting, 60)
 
 
 async def test_wait_free_waits_for_what_runs_beyond_fewer_slots() -> None:
@@ -108,7 +108,7 @@ async def test_wait_free_waits_for_what_runs_beyond_fewer_slots() -> None:
         await asyncio.sleep(0)
         assert not waiting.done() and slots.free == 0
     slots.resize(2)
-    await asyncio.wait_for(waiting, 1)
+    await asyncio.wait_for(waiting, 60)
 
 
 def test_a_refusal_says_when_to_come_back() -> None:

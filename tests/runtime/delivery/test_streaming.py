@@ -34,7 +34,7 @@ class Screen:
 
     async def wait_for(self, count: int) -> list[StreamBatch]:
         """The batches, once there are as many."""
-        async with asyncio.timeout(2), self._more:
+        async with asyncio.timeout(60), self._more:
             await self._more.wait_for(lambda: len(self.batches) >= count)
         return self.batches
 

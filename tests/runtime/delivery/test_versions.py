@@ -105,9 +105,9 @@ def test_a_version_that_is_asked_for_does_it() -> None:
         async with versions(agent("1"), agent("2")) as (client, _):
             for version in ("1", "2") * 4:
                 task = await client.submit(work, Job(), version=version)
-                assert (await task.result(timeout_s=5)).by == f"{version} {version}"
+                assert (await task.result(timeout_s=60)).by == f"{version} {version}"
             task = await client.submit(work, Job(kind="calls"), version="1")
-            assert (await task.result(timeout_s=5)).by == "2"
+            assert (await task.result(timeout_s=60)).by == "2"
 
     play(main())
 
@@ -142,7 +142,7 @@ def test_crashed_tasks_go_at_once_to_a_node_that_has_their_version() -> None:
                 await old.kill("has-1")
                 await old.start("has-1-again")
                 killed_s = loop.time()
-                found = [await task.result(timeout_s=30) for task in tasks]
+                found = [await task.result(timeout_s=60) for task in tasks]
                 assert {job.by for job in found} == {"1 1"}
                 assert loop.time() - killed_s < 2.0  # a lease of 1 s, and no other wait
 
@@ -171,7 +171,7 @@ def test_a_handler_that_came_with_a_version_is_reached_while_older_nodes_are_the
         async with versions(agent("1"), agent("2")) as (client, _):
             for _ in range(8):
                 task = await client.submit(added, Job())
-                assert (await task.result(timeout_s=5)).by == "2"
+                assert (await task.result(timeout_s=60)).by == "2"
 
     play(main())
 
@@ -207,7 +207,7 @@ def test_a_version_that_comes_back_in_time_goes_on() -> None:
             await old.kill("has-1")
             await asyncio.sleep(50)
             await old.start("has-1-again")
-            assert (await task.result(timeout_s=30)).by == "1 1"
+            assert (await task.result(timeout_s=60)).by == "1 1"
 
     play(main())
 

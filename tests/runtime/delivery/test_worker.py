@@ -40,13 +40,13 @@ async def test_a_busy_node_leaves_work_for_others() -> None:
 
     worker = Worker(cast(Bus, bus), SPEC, Slots("a", 1, 0), process)
     await worker.start()
-    await asyncio.wait_for(begun.wait(), 2)
+    await asyncio.wait_for(begun.wait(), 60)
     other = await bus.streams.consume(SPEC)
     rest = await asyncio.wait_for(other.fetch(10, 0.2), 2)
     assert [lease.message.body for lease in rest] == [b"1", b"2", b"3"]
     assert seen == [b"0"]
     gate.set()
-    await asyncio.wait_for(worker.stop(), 2)
+    await asyncio.wait_for(worker.stop(), 60)
     await bus.close()
 
 
@@ -64,10 +64,10 @@ async def test_what_runs_longer_than_its_lease_is_not_given_to_another() -> None
 
     worker = Worker(cast(Bus, bus), SPEC, slots, process)
     await worker.start()
-    async with asyncio.timeout(4):
+    async with asyncio.timeout(60):
         while not deliveries or slots.active:  # noqa: ASYNC110  # settled after process returned
             await asyncio.sleep(0.01)
-    await asyncio.wait_for(worker.stop(), 2)
+    await asyncio.wait_for(worker.stop(), 60)
     assert deliveries == [1]
     await bus.close()
 
@@ -87,8 +87,8 @@ async def test_work_that_could_not_be_settled_comes_again() -> None:
 
     worker = Worker(cast(Bus, bus), SPEC, Slots("a", 1, 0), process)
     await worker.start()
-    await asyncio.wait_for(done.wait(), 4)
-    await asyncio.wait_for(worker.stop(), 2)
+    await asyncio.wait_for(done.wait(), 60)
+    await asyncio.wait_for(worker.stop(), 60)
     assert attempts == [1, 2]
     await bus.close()
 
@@ -110,7 +110,7 @@ async def test_work_that_the_bus_kept_from_being_settled_comes_back_before_its_l
     worker = Worker(cast(Bus, bus), spec, Slots("a", 1, 0), process)
     await worker.start()
     try:
-        await asyncio.wait_for(settled.wait(), 5)
+        await asyncio.wait_for(settled.wait(), 60)
     finally:
         await worker.stop()
     assert deliveries == [1, 2]

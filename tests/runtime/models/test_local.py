@@ -113,7 +113,7 @@ async def collect(model: LocalModel, asked: GenerateRequest) -> tuple[str, Finis
 
 async def under_way(model: LocalModel, count: int) -> None:
     """Wait until so many requests are in the engine."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             if model.engine.active == count:
                 return

@@ -113,7 +113,7 @@ async def test_a_silent_server_is_unavailable(raw: Raw, ask: Ask) -> None:
     raw.stream(HELLO, then=asyncio.Event())
     async with opened(raw, timeout_s=0.2) as model:
         with pytest.raises(ModelUnavailable, match="silent"):
-            await asyncio.wait_for(collect(model.generate(ask())), 5)
+            await asyncio.wait_for(collect(model.generate(ask())), 60)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ async def test_nonsense_is_unavailable(raw: Raw, ask: Ask, pieces: list[bytes]) 
     raw.stream(*pieces)
     async with opened(raw) as model:
         with pytest.raises(ModelUnavailable):
-            await asyncio.wait_for(collect(model.generate(ask())), 10)
+            await asyncio.wait_for(collect(model.generate(ask())), 60)
 
 
 @pytest.mark.parametrize("cut", [True, False], ids=["hung up", "ended early"])
@@ -178,7 +178,7 @@ async def test_closing_the_generator_hangs_up(raw: Raw, ask: Ask) -> None:
     async with opened(raw) as model:
         async with aclosing(model.generate(ask())) as stream:
             await anext(stream)
-        await asyncio.wait_for(raw.gone.wait(), 5)
+        await asyncio.wait_for(raw.gone.wait(), 60)
 
 
 async def test_a_deadline_hangs_up(raw: Raw, ask: Ask) -> None:
@@ -187,7 +187,7 @@ async def test_a_deadline_hangs_up(raw: Raw, ask: Ask) -> None:
     async with opened(raw) as model:
         reply = await collect(model.generate(ask(deadline_unix_ms=int(time.time() * 1000) + 1_500)))
         assert (reply.finish.reason, reply.text) == (FinishReason.CANCELLED, "Hello")
-        await asyncio.wait_for(raw.gone.wait(), 5)
+        await asyncio.wait_for(raw.gone.wait(), 60)
 
 
 async def test_embeddings_are_put_in_order(raw: Raw) -> None:

@@ -48,7 +48,7 @@ async def opened(
         await model.close()
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
     """Wait until ``condition`` holds."""
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110 - other processes announce nothing here
@@ -70,7 +70,7 @@ async def test_a_killed_child_fails_its_requests_and_is_back(checkpoint: Path, a
                 with pytest.raises(
                     ModelUnavailable, match=r"killed by signal 9 \(SIGKILL: out of memory\?\)"
                 ) as caught:
-                    await asyncio.wait_for(reading, 10)
+                    await asyncio.wait_for(reading, 60)
                 assert caught.value.retryable
         await until(lambda: model.pid not in (None, pid))  # without being asked
         reply = await collect(model.generate(ask(max_tokens=4)))
@@ -87,7 +87,7 @@ async def test_a_child_that_keeps_dying_is_left_alone_for_a_while(checkpoint: Pa
         await until(lambda: model.pid is None)
         for _ in range(2):
             with pytest.raises(ModelUnavailable, match=r"ended 1 times.* in 60 s") as caught:
-                await asyncio.wait_for(collect(model.generate(ask())), 10)
+                await asyncio.wait_for(collect(model.generate(ask())), 60)
             assert caught.value.details["retry_after_s"] == "60.0"
         clock.advance(61.0)
         assert (await collect(model.generate(ask(max_tokens=3)))).finish.usage.output_tokens == 3
@@ -100,14 +100,14 @@ async def test_a_stopped_child_is_noticed(checkpoint: Path, ask: Ask, monkeypatc
         pid = model.pid or 0
         os.kill(pid, signal.SIGSTOP)
         soon = ask(deadline_unix_ms=int(time.time() * 1000) + 100)
-        assert (await asyncio.wait_for(collect(model.generate(soon)), 10)).finish.reason is FinishReason.CANCELLED
+        assert (await asyncio.wait_for(collect(model.generate(soon)), 60)).finish.reason is FinishReason.CANCELLED
         os.kill(pid, signal.SIGCONT)
         await until(lambda: model.active == 0)
         monkeypatch.setattr("antiphon.runtime.models.child._SILENCE_S", 2.5)  # a sign comes every 2
         await collect(model.generate(ask(max_tokens=1)))  # from now on it counts
         os.kill(pid, signal.SIGSTOP)
         with pytest.raises(ModelUnavailable, match=r"said nothing for 2\.5 s and was killed"):
-            await asyncio.wait_for(collect(model.generate(ask())), 10)
+            await asyncio.wait_for(collect(model.generate(ask())), 60)
 
 
 async def test_errors_arrive_as_they_are(tmp_path: Path, checkpoint: Path, ask: Ask) -> None:

@@ -102,7 +102,7 @@ async def test_time_is_what_the_test_says_it_is(ask: Ask) -> None:
     reply = await collect(model.generate(ask(deadline_unix_ms=1_025_000)))
     assert (reply.text, reply.finish.reason) == ("a b ", FinishReason.CANCELLED)
     assert reply.finish.timing.decode_s == 30.0
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 25
 
 
 async def test_vectors_can_be_scripted() -> None:

@@ -33,7 +33,7 @@ async def test_close_ends_waits_now_and_later() -> None:
     waits.close()
     for task in waiting:
         with pytest.raises(ModelUnavailable, match="model 'm' was closed"):
-            await asyncio.wait_for(task, 1)
+            await asyncio.wait_for(task, 60)
     with pytest.raises(ModelUnavailable):
         await wait(None)
 

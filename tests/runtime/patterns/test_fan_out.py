@@ -85,7 +85,7 @@ async def test_errors_are_given_by_index_and_stop_nobody() -> None:
         )
 
     async with memory_system(System("s", agents=[boss, workers.agent])) as client:
-        tally = await (await client.submit(work, N(n=0))).result(timeout_s=5)
+        tally = await (await client.submit(work, N(n=0))).result(timeout_s=60)
     assert tally == Tally(values={0: 2, 2: 6}, errors={1: "ConfigurationError: 99 is refused"})
 
 
@@ -103,7 +103,7 @@ async def test_a_quorum_is_enough_and_another_attempt_leaves_alike() -> None:
         return seen[-1]
 
     async with memory_system(System("s", agents=[boss, workers.agent])) as client:
-        tally = await (await client.submit(work, N(n=0))).result(timeout_s=5)
+        tally = await (await client.submit(work, N(n=0))).result(timeout_s=60)
     assert seen == [tally, tally] == [Tally(values={1: 4, 3: 8}, unfinished=(0, 2))] * 2
     assert sorted(workers.ran) == [-3, -1, 2, 4]
 
@@ -123,7 +123,7 @@ async def test_a_missed_quorum_says_how_far_it_came() -> None:
         return message
 
     async with memory_system(System("s", agents=[boss, workers.agent])) as client:
-        await (await client.submit(work, N(n=0))).result(timeout_s=5)
+        await (await client.submit(work, N(n=0))).result(timeout_s=60)
     assert seen[0].details == {"succeeded": "1", "quorum": "2", "calls": "3"}
 
 
@@ -187,7 +187,7 @@ async def test_a_pipeline_is_done_for_each_message() -> None:
         return Tally(values={index: value.n for index, value in found.values.items()})
 
     async with memory_system(System("s", agents=[boss, workers.agent])) as client:
-        assert (await (await client.submit(work, N(n=0))).result(timeout_s=5)).values == {0: 4, 1: 8}
+        assert (await (await client.submit(work, N(n=0))).result(timeout_s=60)).values == {0: 4, 1: 8}
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ async def test_numbers_that_cannot_be_are_refused(at_most: int, quorum: int | No
 
     async with memory_system(System("s", agents=[boss, workers.agent])) as client:
         with pytest.raises(ConfigurationError, match=says):
-            await (await client.submit(work, N(n=0))).result(timeout_s=5)
+            await (await client.submit(work, N(n=0))).result(timeout_s=60)
     assert workers.ran == []
 
 
@@ -218,4 +218,4 @@ async def test_nothing_to_do_is_done() -> None:
         return Tally(unfinished=found.unfinished)
 
     async with memory_system(System("s", agents=[boss, workers.agent])) as client:
-        assert await (await client.submit(work, N(n=0))).result(timeout_s=5) == Tally()
+        assert await (await client.submit(work, N(n=0))).result(timeout_s=60) == Tally()

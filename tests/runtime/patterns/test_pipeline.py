@@ -59,7 +59,7 @@ async def test_stages_run_in_order_and_once_though_the_caller_is_tried_again() -
         return found
 
     async with memory_system(System("s", agents=[caller, stages])) as client:
-        assert (await (await client.submit(work, Text(text="a b c"))).result(timeout_s=5)).n == 3
+        assert (await (await client.submit(work, Text(text="a b c"))).result(timeout_s=60)).n == 3
     assert ran == ["split", "count"]
 
 
@@ -77,4 +77,4 @@ async def test_a_stage_that_fails_ends_it() -> None:
 
     async with memory_system(System("s", agents=[caller, stages])) as client:
         with pytest.raises(ConfigurationError, match="no words"):
-            await (await client.submit(work, Text(text=""))).result(timeout_s=5)
+            await (await client.submit(work, Text(text=""))).result(timeout_s=60)

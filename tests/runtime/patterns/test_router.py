@@ -57,7 +57,7 @@ async def answered(agent: Agent, *said: str) -> tuple[Answer, ScriptedModel]:
     model = ScriptedModel(said)
     async with memory_system(System("s", agents=[agent, desks]), models={"m": model}) as client:
         task = await client.submit(agent.handlers["take"], Mail(text="my invoice is wrong"))
-        return await task.result(timeout_s=5), model
+        return await task.result(timeout_s=60), model
 
 
 async def test_the_model_chooses_among_the_labels_and_is_told_what_they_mean() -> None:

@@ -45,7 +45,7 @@ async def test_every_node_has_them() -> None:
         await asyncio.sleep(0.9)
         assert desk.runs["peek"] == 6
         for task in tasks:
-            await task.result(timeout_s=10)
+            await task.result(timeout_s=60)
 
 
 @virtual_time()

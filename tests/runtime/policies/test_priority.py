@@ -23,7 +23,7 @@ async def test_calls_have_the_policys_number() -> None:
     """Whatever the caller gave; another agent's calls have theirs."""
     async with Desk().open(policy_of(Priority(order=7), f"model {MODEL}", agent="desk")) as desk:
         task = await desk.client.submit(desk.do, Steps(steps=("model hi", "ask model hi")), priority=5)
-        await task.result(timeout_s=10)
+        await task.result(timeout_s=60)
         assert numbers(desk) == [7, 5]
 
 
@@ -44,7 +44,7 @@ async def test_batch_work_stays_below() -> None:
     """It fills what online work leaves; that is no matter of what it has had."""
     async with Desk().open(LEAST) as desk:
         task = await desk.client.submit(desk.do, Steps(steps=("model hi",)), priority=-3)
-        await task.result(timeout_s=10)
+        await task.result(timeout_s=60)
         assert numbers(desk) == [-3]
 
 

@@ -212,7 +212,7 @@ def test_calls_of_a_tool_become_one(action: Action | None, batches: list[list[st
         policies = [] if action is None else [policy_of(action, "tool price")]
         async with memory_system(System("s", agents=[agent], policies=policies), spans=kept) as client:
             task = await client.submit(total, Text(text="a bb ccc"))
-            assert (await task.result(timeout_s=30)).text == "6"
+            assert (await task.result(timeout_s=60)).text == "6"
         assert [sorted(each) for each in seen] == batches or sorted(seen) == batches
         assert kept.values(names.BATCH_SIZE) == sizes
         assert kept.values(names.TOOL_BATCH) == [True] * 3

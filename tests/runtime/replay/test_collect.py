@@ -58,8 +58,8 @@ async def test_a_run_is_collected_from_the_bus_and_then_from_the_store(
         async with memory_system(pair, server=server) as client:
             bus = MemoryBus(server)
             task = await client.submit(pair.agents[0].handlers["ask"], large, labels={"who": "ann"})
-            await task.result(timeout_s=20)
-            async with asyncio.timeout(20):
+            await task.result(timeout_s=60)
+            async with asyncio.timeout(60):
                 while True:
                     try:
                         before = await collect(bus, reader, "default", task.run)
@@ -67,7 +67,7 @@ async def test_a_run_is_collected_from_the_bus_and_then_from_the_store(
                     except Unanswerable:  # the closing batch is sent after the result
                         await asyncio.sleep(0.01)
             archiving = asyncio.create_task(Archiver(store, bus, SystemClock(), replay_window_s=3600).run())
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while len(reader.journals("default", task.run, limit=5)) < 2:  # noqa: ASYNC110  # in a file
                     await asyncio.sleep(0.01)
             archiving.cancel()

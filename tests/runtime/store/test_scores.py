@@ -47,7 +47,7 @@ async def test_a_score_reaches_the_store_and_a_body_that_is_none_is_kept_apart(s
             await bus.streams.append(subjects.event("default", TOPIC), b'{"task": 1}')
             await client.score(task, "good", 0.2)
             await client.score(task.id, "good", 0.8, "better on reading it again")
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not any(found.value == 0.8 for found in reader.scores(task.run)):  # noqa: ASYNC110  # in a file
                     await asyncio.sleep(0.01)
             writing.cancel()

@@ -144,7 +144,7 @@ async def test_findings_are_stored(store: Store, bus: MemoryBus, path: Path) -> 
     async with _running(store, bus, heard):
         await bus.streams.append(subjects.finding("default", "p3"), b"nonsense")
         await bus.streams.append(subjects.finding("default", "p3"), FINDING.model_dump_json().encode())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await heard.found_one.wait()
     reader = Reader.open(path)
     assert (reader.findings(), heard.findings, reader.health().rejected) == ((FINDING,), ["f1"], 1)
@@ -168,7 +168,7 @@ async def test_a_full_disk_loses_nothing(
     heard = Heard()
     await _send(bus, make.batch(make.process(1)))
     async with _running(store, bus, heard) as writer:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not heard.runs:
                 await writer.settle(10)
     assert Reader.open(path).runs(RunFilter(), limit=1).runs[0].spans == 1
@@ -180,7 +180,7 @@ async def test_settle_waits_for_what_a_lost_connection_took_along(
     """A batch that was handed out to a writer that is gone is not stored; it counts until it comes again."""
     spec = ConsumerSpec(stream=TELEMETRY.name, name=subject.DURABLE, subjects=TELEMETRY.subjects)
     await _send(bus, make.batch(make.process(1)))
-    (lost,) = await (await bus.streams.consume(spec)).fetch(1, 5)
+    (lost,) = await (await bus.streams.consume(spec)).fetch(1, 60)
     async with _running(store, bus) as writer:
         assert not await writer.settle(0.2)
         await lost.nak(0)

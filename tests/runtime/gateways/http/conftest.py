@@ -201,5 +201,5 @@ async def address(door: Door) -> AsyncIterator[str]:
 async def http(address: str) -> AsyncIterator[httpx.AsyncClient]:
     """A caller with the token of ``web``."""
     headers = {"authorization": f"Bearer {TOKENS['web'].get_secret_value()}"}
-    async with httpx.AsyncClient(base_url=address, headers=headers, timeout=20) as http:
+    async with httpx.AsyncClient(base_url=address, headers=headers, timeout=60) as http:
         yield http

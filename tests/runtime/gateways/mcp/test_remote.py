@@ -105,12 +105,12 @@ async def test_a_write_that_died_with_its_server_waits_for_a_person(old: Any) ->
     async with memory_system(system) as client:
         task = await client.submit(use, Note(text=""))
         with pytest.raises(TaskDead, match=r"InDoubt.*tool 'die' of task .*nothing says.*'old' went away.*--resolve"):
-            await task.result(timeout_s=20)
+            await task.result(timeout_s=60)
         host = client.host
         (letter,) = [letter async for letter in Letters(host.bus, host.tenant).each("a")]
         resolution = Resolution(done=True, value="it is in the ledger")
         assert await Redriver(host.bus, host.clock, host.tenant).redrive(letter, resolution)
-        assert (await task.result(timeout_s=20)).text == "it is in the ledger"
+        assert (await task.result(timeout_s=60)).text == "it is in the ledger"
     assert old.count("die") == 1
 
 
@@ -120,7 +120,7 @@ async def test_a_read_that_died_with_its_server_is_tried_again(old: Any) -> None
     async with memory_system(system) as client:
         task = await client.submit(use, Note(text=""))
         with pytest.raises(TaskDead, match="ToolUnavailable"):
-            await task.result(timeout_s=20)
+            await task.result(timeout_s=60)
     assert old.count("die") == 2
 
 
@@ -165,7 +165,7 @@ async def test_a_server_of_which_nothing_is_known_stops_no_node(old: Any, monkey
         old.come_up()
         await old.heard("list")
         task = await client.submit(think, Note(text="?"))
-        assert (await task.result(timeout_s=20)).text == "fine"
+        assert (await task.result(timeout_s=60)).text == "fine"
 
 
 async def test_a_tool_that_the_server_does_not_have_stops_the_node(old: Any) -> None:

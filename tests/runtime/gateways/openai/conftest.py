@@ -78,7 +78,7 @@ async def address(gateway: Gateway) -> AsyncIterator[str]:
 async def http(address: str) -> AsyncIterator[httpx.AsyncClient]:
     """A caller with the token of ``web``."""
     headers = {"authorization": f"Bearer {TOKENS['web'].get_secret_value()}"}
-    async with httpx.AsyncClient(base_url=address, headers=headers, timeout=20) as http:
+    async with httpx.AsyncClient(base_url=address, headers=headers, timeout=60) as http:
         yield http
 
 
@@ -86,5 +86,5 @@ async def http(address: str) -> AsyncIterator[httpx.AsyncClient]:
 async def ai(address: str) -> AsyncIterator[openai.AsyncOpenAI]:
     """The official client."""
     key = TOKENS["web"].get_secret_value()
-    async with openai.AsyncOpenAI(base_url=f"{address}v1", api_key=key, max_retries=0, timeout=20) as client:
+    async with openai.AsyncOpenAI(base_url=f"{address}v1", api_key=key, max_retries=0, timeout=60) as client:
         yield client

@@ -157,6 +157,6 @@ def bearer(token: str) -> dict[str, str]:
 
 async def until(check: Any) -> None:
     """Wait for something to become true."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not check():  # noqa: ASYNC110  # it is in the server's tasks
             await asyncio.sleep(0.01)
