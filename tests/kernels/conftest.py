@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -45,6 +46,22 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> t
         _refuse_bf16(monkeypatch)
     torch.manual_seed(0)
     return found
+
+
+@pytest.fixture
+def rows_alike(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the interpreter a dot is numpy's product, and with AVX2 alone OpenBLAS adds a row's terms in an order that
+    depends on where the row stands among the others. einsum's order does not, nor does that of a device."""
+    if device.type != "cpu":
+        return
+    import numpy as np
+    from triton.runtime import interpreter  # type: ignore[import-untyped]
+
+    def dot(builder: object, a: Any, b: Any, d: Any, *options: object) -> Any:
+        product = np.einsum("...mk,...kn->...mn", a.data, b.data, dtype=d.data.dtype)
+        return interpreter.TensorHandle(product + d.data, d.dtype.scalar)
+
+    monkeypatch.setattr(interpreter.InterpreterBuilder, "create_dot", dot)
 
 
 @pytest.fixture(params=[torch.float32, torch.float16], ids=["fp32", "fp16"])

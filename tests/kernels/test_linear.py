@@ -44,6 +44,7 @@ def test_depth_is_split_where_tiles_are_few(device: torch.device, monkeypatch: p
     assert torch.equal(found, linear(x, weight, bias))
 
 
+@pytest.mark.usefixtures("rows_alike")
 def test_batch_invariant_rows_are_equal_bit_by_bit(device: torch.device, dtype: torch.dtype) -> None:
     """A row alone, among three and among 150 gives the same numbers."""
     x, weight, bias = product(150, 130, 100, device, dtype)

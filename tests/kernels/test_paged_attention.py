@@ -117,6 +117,7 @@ def test_rows_share_pages_and_scale_is_taken(device: torch.device) -> None:
     assert not torch.allclose(expected, paged_attention_reference(q, keys, values, layout))
 
 
+@pytest.mark.usefixtures("rows_alike")
 def test_batch_invariant_bits_do_not_depend_on_company_or_chunks(device: torch.device) -> None:
     """A token has the same bits as a decode, among drafts, in a chunk, and in a chunk beside longer rows."""
     tokens, context = 20, 600  # two segments

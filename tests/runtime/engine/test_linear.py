@@ -130,7 +130,9 @@ def test_a_bias_is_added_once(rows: int) -> None:
 def test_forms_follow_the_place() -> None:
     """Full precision where codes are not asked for, or where the packing does not take the shape."""
     plain = Place(CPU, torch.float32)
-    assert isinstance(load_linear(Stored(a_weight=four_bits(16)), ["a"], [16], COLUMNS, plain), DenseLinear | TiledLinear)
+    assert isinstance(
+        load_linear(Stored(a_weight=four_bits(16)), ["a"], [16], COLUMNS, plain), DenseLinear | TiledLinear
+    )
     assert isinstance(
         load_linear(Stored(a_weight=four_bits(10)), ["a"], [10], COLUMNS, CODES), DenseLinear | TiledLinear
     )
