@@ -36,7 +36,7 @@ def python(code: str, home: Path) -> subprocess.CompletedProcess[str]:
     """Run ``code`` in a fresh interpreter that cannot import any extra."""
     environ = {"PATH": "/usr/bin:/bin", "HOME": str(home), "ANTIPHON_HOME": str(home), "PYTHONPATH": str(ROOT / "src")}
     return subprocess.run(
-        [sys.executable, "-P", "-c", BLOCK + code], env=environ, capture_output=True, text=True, timeout=60
+        [sys.executable, "-P", "-c", BLOCK + code], env=environ, capture_output=True, text=True, timeout=300
     )
 
 

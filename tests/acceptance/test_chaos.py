@@ -30,7 +30,7 @@ async def test_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
         [sys.executable, str(CHAOS), "--tasks", "60", "--kills", "2", "--seed", "140", "--keep", str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert ran.stdout, ran.stderr

@@ -116,7 +116,7 @@ def test_ctrl_c_at_any_moment_leaves_nothing(place: "Place", command: str, event
         time.sleep(moment_s)  # the moment is what is being tested
         os.killpg(running.process.pid, signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            running.process.wait(2)
+            running.process.wait(10)
         if running.process.returncode is None and "Exception ignored" in running.said:
             # The interrupt fell into a callback of importlib, before any of our code ran: a person presses again.
             os.killpg(running.process.pid, signal.SIGINT)

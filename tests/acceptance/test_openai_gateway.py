@@ -53,7 +53,7 @@ def test_everything_that_the_client_can_ask(said: str, place: "Place") -> None:
     assert curl is not None
     _, url, _, header, _, body = shlex.split(curl[1])
     printed = httpx.post(
-        url, json=json.loads(body) | {"max_tokens": 4}, headers=dict([header.split(": ", 1)]), timeout=90
+        url, json=json.loads(body) | {"max_tokens": 4}, headers=dict([header.split(": ", 1)]), timeout=300
     )
     assert printed.json()["object"] == "chat.completion"
     assert place.started[-1].ends(signal.SIGTERM) == 0

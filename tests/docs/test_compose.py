@@ -105,5 +105,5 @@ def test_compose_itself_accepts_every_profile(profile: str, root: Path, tmp_path
     if program is None:
         pytest.skip("docker-compose is not installed")
     command = [program, "--file", str(root / "compose.yaml"), "--profile", profile, "config", "--quiet"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr

@@ -46,5 +46,5 @@ assert compiled == []
 def test_counts_each_variant_once_and_restores_the_hook_before() -> None:
     """A second launch of a known variant is silent, a new one is not; who listened before hears it too."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    ended = subprocess.run([sys.executable, "-P", "-c", CODE], env=environment, capture_output=True, timeout=120)
+    ended = subprocess.run([sys.executable, "-P", "-c", CODE], env=environment, capture_output=True, timeout=300)
     assert ended.returncode == 0, ended.stderr.decode()

@@ -105,4 +105,4 @@ def test_importing_and_using_the_reference_does_not_import_triton() -> None:
         "rms_norm(torch.ones(1, 4), torch.ones(4), 1e-5)\n"
         "assert before or 'triton' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-P", "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-P", "-c", code], check=True, timeout=300)

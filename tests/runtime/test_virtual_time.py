@@ -185,7 +185,7 @@ def test_the_same_seed_gives_the_same_run_in_another_process() -> None:
             capture_output=True,
             text=True,
             check=True,
-            timeout=60,
+            timeout=300,
         ).stdout
         for seed in ("1", "2")
     }

@@ -31,7 +31,7 @@ def _run(*command: str) -> str:
         env=environ,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=300,
         check=False,
     )
     assert done.returncode in (0, 1), done.stderr or done.stdout

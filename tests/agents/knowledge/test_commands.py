@@ -32,7 +32,7 @@ def antiphon(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A command in the folder of the home."""
     environ = {**os.environ, "ANTIPHON_HOME": str(home), "NO_COLOR": "1"}
     command = [str(COMMAND), "knowledge", *arguments]
-    return subprocess.run(command, env=environ, cwd=home.parent, capture_output=True, text=True, timeout=100)
+    return subprocess.run(command, env=environ, cwd=home.parent, capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.nats
@@ -82,7 +82,7 @@ def test_ctrl_c_ends_the_ingest_and_not_only_its_reader(home: Path) -> None:
     while "/400" not in (shown := process.stderr.read(1) + process.stderr.readline()):
         assert shown, "the ingest ended before it showed progress"
     process.send_signal(signal.SIGINT)
-    rest = process.communicate(timeout=60)[1]
+    rest = process.communicate(timeout=300)[1]
     assert process.returncode == 130
     assert rest.endswith("stopped\n") and "Traceback" not in rest
 

@@ -174,7 +174,7 @@ def test_a_person_at_a_terminal_is_asked(place: Path) -> None:
             env={**os.environ, "OLLAMA_HOST": host, "COLUMNS": "200"},
         )
         os.write(master, b"9\nollama/qwen3\n")
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
         os.close(slave)
         os.close(master)
     assert process.returncode == 0, err
@@ -240,6 +240,6 @@ def test_the_project_passes_its_test_and_the_checkers(place: Path) -> None:
         ["mypy", "--strict", "--cache-dir", str(CHECKED), "."],  # the package itself is read once
     ):
         done = subprocess.run(
-            [bin / command[0], *command[1:]], cwd=place / "shop", capture_output=True, text=True, timeout=110
+            [bin / command[0], *command[1:]], cwd=place / "shop", capture_output=True, text=True, timeout=300
         )
         assert done.returncode == 0, done.stdout + done.stderr

@@ -33,7 +33,7 @@ async def guarded(studio: Any) -> AsyncIterator[Any]:
 @pytest.fixture
 async def browser(guarded: Any, studio: Any) -> AsyncIterator[httpx.AsyncClient]:
     """Knows nothing yet."""
-    async with httpx.AsyncClient(base_url=guarded.address, verify=studio.trust, timeout=30) as found:
+    async with httpx.AsyncClient(base_url=guarded.address, verify=studio.trust, timeout=300) as found:
         yield found
 
 

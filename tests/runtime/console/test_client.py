@@ -32,7 +32,7 @@ def _node(script: str, *arguments: str) -> None:
     if node is None:
         pytest.skip("needs node, version 20.19 or newer")
     command = [node, str(CLIENT / "node_modules" / script), *arguments]
-    done = subprocess.run(command, cwd=CLIENT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=CLIENT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, f"after `make setup` this should pass:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
 
 

@@ -43,6 +43,6 @@ async def test_promtool_has_nothing_to_say(console: Any, make: Any, put: Any) ->
     await asyncio.to_thread(console.store.flush_rollups)
     text = (await console.http.get("/metrics")).text
     done = await asyncio.to_thread(
-        subprocess.run, [promtool, "check", "metrics"], input=text.encode(), capture_output=True, timeout=30
+        subprocess.run, [promtool, "check", "metrics"], input=text.encode(), capture_output=True, timeout=300
     )
     assert (done.returncode, done.stderr.decode()) == (0, "")

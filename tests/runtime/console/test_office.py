@@ -149,7 +149,7 @@ def sweep(raw: dict[str, Any], address: str, authorization: str) -> int:
                 def send(case: Any) -> None:
                     nonlocal tried
                     tried += 1
-                    response = case.call(base_url=address, headers={"authorization": authorization}, timeout=20)
+                    response = case.call(base_url=address, headers={"authorization": authorization}, timeout=300)
                     case.validate_response(response, checks=checks)
 
                 send()

@@ -75,7 +75,7 @@ class Reader:
     @property
     def end(self) -> Finish | Exception:
         """How it ended, once it has."""
-        assert self.over.wait(30), "the request did not end"
+        assert self.over.wait(120), "the request did not end"
         last = self.events[-1]
         assert isinstance(last, FinishEvent | FailureEvent)
         return last.finish if isinstance(last, FinishEvent) else last.error

@@ -45,7 +45,7 @@ def compiler(tokenizer: Tokenizer) -> Iterator[GrammarCompiler]:
 
 def compiled(compiler: GrammarCompiler, schema: Any) -> Grammar:
     """At its beginning."""
-    return compiler.compile(schema).result(timeout=30)
+    return compiler.compile(schema).result(timeout=300)
 
 
 def bits(masks: NDArray[np.int32]) -> NDArray[np.bool_]:
@@ -175,13 +175,13 @@ def test_closing_does_not_wait_for_a_schema_that_takes_long(
 
     def slow(*_: Any, **__: Any) -> Any:
         begun.set()
-        assert gate.wait(30)
+        assert gate.wait(120)
         raise ValueError("given up")
 
     monkeypatch.setattr(LLMatcher, "grammar_from_json_schema", slow)
     made = GrammarCompiler(tokenizer, VOCABULARY)
     running, waiting = made.compile(OBJECT), made.compile(OBJECT)
-    assert begun.wait(30)
+    assert begun.wait(120)
     closing = threading.Thread(target=made.close)
     closing.start()
     closing.join(10)

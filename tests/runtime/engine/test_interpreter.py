@@ -21,7 +21,7 @@ def interpreted(case: str, path: Path, *given: Any) -> Any:
     """What the script finds."""
     command = [sys.executable, str(SCRIPT), case, str(path), *map(json.dumps, given)]
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=110, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -49,7 +49,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     embed = Embedder.embed
 
     def wait(self: Embedder, *given: Any) -> Any:
-        assert gate.wait(30)
+        assert gate.wait(120)
         return embed(self, *given)
 
     monkeypatch.setattr(Embedder, "embed", wait)

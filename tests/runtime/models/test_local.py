@@ -76,7 +76,7 @@ class Gate:
         def held(runner: Runner, *arguments: Any) -> Any:
             self.steps += 1
             self.started.set()
-            assert self.open.wait(10), "the test never opened the gate"
+            assert self.open.wait(120), "the test never opened the gate"
             return real(runner, *arguments)
 
         monkeypatch.setattr(Runner, "run", held)
@@ -123,7 +123,7 @@ async def under_way(model: LocalModel, count: int) -> None:
 def test_importing_it_does_not_import_torch() -> None:
     """A node without local models starts without the engine's packages."""
     code = "import sys, antiphon.runtime.models.local, antiphon.runtime.models.pull; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-P", "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-P", "-c", code], check=True, timeout=300)
 
 
 async def test_a_reply_is_text_and_one_finish(model: LocalModel) -> None:
@@ -396,7 +396,7 @@ async def test_closing_while_it_loads_leaves_no_engine(model: LocalModel, monkey
 
     def slow(*arguments: Any, **named: Any) -> Engine:
         loading.set()
-        assert go_on.wait(10)
+        assert go_on.wait(120)
         made.append(load(*arguments, **named))
         return made[0]
 

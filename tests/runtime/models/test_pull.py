@@ -219,7 +219,7 @@ def test_two_pulls_do_not_race(index: Index, models: Path) -> None:
     def first(progress: PullProgress) -> None:
         downloads.append(progress.stage)
         first_inside.set()
-        assert waiting.wait(10)
+        assert waiting.wait(120)
 
     def second(progress: PullProgress) -> None:
         if progress.stage == "waiting":
@@ -229,7 +229,7 @@ def test_two_pulls_do_not_race(index: Index, models: Path) -> None:
 
     holder = threading.Thread(target=pull, args=("tiny", models, first))
     holder.start()
-    assert first_inside.wait(30)
+    assert first_inside.wait(120)
     pull("tiny", models, second)
     holder.join(10)
     assert "extracting" in downloads

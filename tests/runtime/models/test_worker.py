@@ -32,7 +32,7 @@ async def test_a_step_that_never_ends_is_noticed(tmp_path: Path, monkeypatch: py
     real = Runner.run
 
     def held(runner: Runner, *arguments: Any) -> Any:
-        assert gate.wait(30)
+        assert gate.wait(120)
         return real(runner, *arguments)
 
     monkeypatch.setattr(Runner, "run", held)

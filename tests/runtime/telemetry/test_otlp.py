@@ -41,7 +41,7 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         headers = {key.lower(): value for key, value in self.headers.items()}
         self.server.requests.append((self.path, headers, ExportTraceServiceRequest.FromString(body)))
-        self.server.open.wait(10)
+        self.server.open.wait(120)
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()

@@ -11,7 +11,7 @@ import pytest
 async def ai(address: str) -> AsyncIterator[openai.AsyncOpenAI]:
     """The official client."""
     async with openai.AsyncOpenAI(
-        base_url=f"{address}v1", api_key="web-0123456789abcdef", max_retries=0, timeout=20
+        base_url=f"{address}v1", api_key="web-0123456789abcdef", max_retries=0, timeout=300
     ) as client:
         yield client
 

@@ -105,7 +105,7 @@ def sweep(raw: dict[str, Any], address: str) -> int:
                 def send(case: Any) -> None:
                     nonlocal tried
                     tried += 1
-                    response = case.call(base_url=address, headers=TOKEN, timeout=20)
+                    response = case.call(base_url=address, headers=TOKEN, timeout=300)
                     case.validate_response(response, checks=checks)
 
                 send()

@@ -86,5 +86,5 @@ async def http(address: str) -> AsyncIterator[httpx.AsyncClient]:
 async def ai(address: str) -> AsyncIterator[openai.AsyncOpenAI]:
     """The official client."""
     key = TOKENS["web"].get_secret_value()
-    async with openai.AsyncOpenAI(base_url=f"{address}v1", api_key=key, max_retries=0, timeout=60) as client:
+    async with openai.AsyncOpenAI(base_url=f"{address}v1", api_key=key, max_retries=0, timeout=300) as client:
         yield client

@@ -194,7 +194,7 @@ async def test_models(ai: openai.AsyncOpenAI) -> None:
 
 def sync_client_calls(address: str) -> Iterator[str]:
     """What the other kind of client gets."""
-    with openai.OpenAI(base_url=f"{address}v1", api_key="web-0123456789abcdef", max_retries=0, timeout=60) as client:
+    with openai.OpenAI(base_url=f"{address}v1", api_key="web-0123456789abcdef", max_retries=0, timeout=300) as client:
         yield client.chat.completions.create(model="scripted", messages=HI).choices[0].message.content or ""
         stream = client.chat.completions.create(model="scripted", messages=HI, stream=True)
         yield "".join(chunk.choices[0].delta.content or "" for chunk in stream)
