@@ -4,7 +4,6 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-
 from antiphon import System
 from antiphon.agents.knowledge.agent import Knowledge
 from antiphon.agents.knowledge.messages import Ingest, Passage, Query
