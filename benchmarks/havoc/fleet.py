@@ -21,8 +21,8 @@ from antiphon.runtime.settings import Settings
 from havoc.node import READY
 from havoc.plan import Blow, Victim
 
-START_S = 30.0
-DRAIN_S = 30.0
+START_S = 120.0
+DRAIN_S = 120.0
 AWAY_S = 3.0  # a killed server of a cluster; another one leads meanwhile
 POLL_S = 0.01
 TOKEN = "chaos"

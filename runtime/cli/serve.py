@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-CONSOLE_WAIT_S = 15.0
+CONSOLE_WAIT_S = 60.0  # two are usual; a console that cannot start says so and ends at once
 ADDRESS, PORT = "127.0.0.1", 8485  # of the OpenAI gateway
 AT_ONCE = 64  # requests of a tenant that a model which is not local is given
 UNTIL_EOF = typer.Option(False, "--until-eof", help="Stop when standard input closes: the parent has gone.")
