@@ -15,7 +15,7 @@ from pathlib import Path
 from engine_cases.load import Bench, bench, percentile, prompt_of
 
 PROMPT = 2000
-REPLY = 160
+REPLY = 400  # tokens: several prompts come meanwhile, and each stalls a reply once where prompts go first
 STREAMS = 2
 BUSY = (
     0.75  # prompts take this share of the engine's time: at 1 replies starve, and at half too few tokens meet a prompt

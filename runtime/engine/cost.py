@@ -94,6 +94,12 @@ class CostModel:
         # The root of square n² + linear n = left, in the form that stays exact as square goes to 0.
         return int(2 * left_s / (linear + (linear * linear + 4 * square * left_s) ** 0.5))
 
+    def few_in_time(self, load: Load, start: int, target_s: float) -> int:
+        """How many tokens from position ``start`` a step of ``load`` can take in addition, end in time and still be one
+        of few tokens; 0: none, or a single one, which would be as dear as a decode."""
+        most = _FEW - load.decodes - load.prompt_tokens
+        return next((n for n in range(most, 1, -1) if self.predict(load.with_row(start, n)) <= target_s), 0)
+
     def recompute_s(self, tokens: int) -> float:
         """Seconds to compute a prompt of ``tokens`` alone, in chunks of 512."""
         fixed, _, _, slope, pair = self._many.coefficients

@@ -1,6 +1,7 @@
 """What goes into a step, in which order, and what is refused."""
 
 import random
+import statistics
 import time
 
 import pytest
@@ -179,6 +180,25 @@ def test_a_prompt_moves_however_late_the_step_is() -> None:
         engine.step()
     engine.scheduler.add(ask("p", ids(2, 100), 1), engine.now_s)
     assert [rows(plan)[-1] for plan in run(engine, "p")] == [("p", 32), ("p", 32), ("p", 32), ("p", 4)]
+
+
+def test_where_larger_steps_are_far_too_late_prompts_come_a_few_tokens_at_a_time() -> None:
+    """A processor whose steps of more than eight tokens take five times as long: what fits beside the decodes does."""
+
+    def bent_s(load: Load) -> float:
+        tokens = load.decodes + load.prompt_tokens
+        return (0.01 if tokens <= 8 else 0.08) + 0.002 * tokens
+
+    settings = EngineConfig(itl_target_s=0.032, prefix_cache=False)
+    engine = Simulation(Scheduler(settings, pages=256, context_tokens=8192), bent_s)
+    for at in range(2):
+        engine.scheduler.add(ask(f"d{at}", ids(at, 40), 4000), 0.0)
+    engine.scheduler.add(ask("first", ids(7, 1000), 1), 0.0)
+    run(engine, "first")
+    engine.scheduler.add(ask("p", ids(9, 200), 1), engine.now_s)
+    chunks = [plan.rows[-1].count for plan in run(engine, "p")]
+    assert sum(chunks) == 200
+    assert max(chunks) <= 6 and statistics.median(chunks) >= 4
 
 
 def test_the_shortest_rest_goes_first_but_not_for_ever() -> None:
