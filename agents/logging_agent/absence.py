@@ -20,7 +20,8 @@ class Absence:
 
     def __init__(self, limit: int) -> None:
         self._runs: Recent[str, int] = Recent(limit)
-        self._seen: Recent[str, tuple[int, int]] = Recent(limit)  # at which run it was seen last, and the longest gap
+        # At which run it was seen last, the longest gap, and when the last run that showed it ended, in unix ms.
+        self._seen: Recent[str, tuple[int, int, int]] = Recent(limit)
 
     def run(self, entry: str) -> None:
         """A run that could have shown what it had to show came in by the handler ``entry``."""
@@ -29,17 +30,18 @@ class Absence:
             self._runs.put(entry, runs + 1)
 
     def seen(self, finding: Finding) -> None:
-        """A detector saw it."""
+        """A detector spoke of it: seen again if later runs show it, and not if only its estimate is another one."""
         quiet = self.quiet(finding)
-        runs, gap = self._seen.get(finding.id) or (0, 0)
-        self._seen.put(finding.id, (runs + quiet, max(gap, quiet)))
+        runs, gap, last_ms = self._seen.get(finding.id) or (0, 0, -1)
+        if finding.last_seen_unix_ms > last_ms:
+            self._seen.put(finding.id, (runs + quiet, max(gap, quiet), finding.last_seen_unix_ms))
 
     def quiet(self, finding: Finding) -> int:
         """Runs since it was seen last, or since the first question about it."""
         runs = self._runs.make(entry_of(finding), int)
-        last, gap = self._seen.make(finding.id, lambda: (runs, 0))
+        last, gap, last_ms = self._seen.make(finding.id, lambda: (runs, 0, -1))
         if last > runs:  # the count was forgotten
-            self._seen.put(finding.id, (runs, gap))
+            self._seen.put(finding.id, (runs, gap, last_ms))
         return max(runs - last, 0)
 
     def is_gone(self, finding: Finding) -> bool:
@@ -47,7 +49,7 @@ class Absence:
         quiet = self.quiet(finding)
         if quiet < QUIET:
             return False
-        _, gap = self._seen.get(finding.id) or (0, 0)
+        _, gap, _ = self._seen.get(finding.id) or (0, 0, 0)
         share = finding.prevalence or 1.0
         by_chance = math.log(MISSED) / math.log1p(-share) if share < 1 else 0.0
         return quiet >= max(GAPS * gap, by_chance)

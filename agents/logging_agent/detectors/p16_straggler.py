@@ -97,7 +97,7 @@ class Stragglers:
             return None
         case = self._cases.touch(runs[-1].cohort, label)
         case.renew(gains, judged)
-        for observed, mine in slow:
+        for observed, mine in slow if tail.ratio >= MIN_TAIL else ():  # else told again, and not seen
             trace = observed.trace
             case.witness(trace.id, (step.id for step in mine), trace.steps[0].end_ns)
         return self._finding(case, tail)

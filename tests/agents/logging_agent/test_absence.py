@@ -1,9 +1,14 @@
 """A finding is gone when it stays away for longer than chance and its own rhythm explain, and never without runs."""
 
+import itertools
+
 import pytest
 
 from antiphon.agents.logging_agent.absence import QUIET, Absence
 from antiphon.schemas.finding import Finding, FindingState, Grade, Remedy
+
+
+LATER = itertools.count()  # ms
 
 
 def finding(id: str = "f", prevalence: float | None = None, entry: str = "planner.plan") -> Finding:
@@ -21,7 +26,7 @@ def finding(id: str = "f", prevalence: float | None = None, entry: str = "planne
         prevalence=prevalence,
         remedy=Remedy(text="share"),
         first_seen_unix_ms=0,
-        last_seen_unix_ms=0,
+        last_seen_unix_ms=next(LATER),
     )
 
 
@@ -53,6 +58,16 @@ def test_what_came_back_after_a_silence_may_be_silent_for_ten_times_as_long() ->
             absence.run("planner.plan")
         absence.seen(finding())
     assert after(absence, finding()) == 300
+
+
+def test_another_estimate_of_the_same_runs_is_no_sight_of_it() -> None:
+    """What was told is estimated again as runs come that do not show it."""
+    absence, told = Absence(10), finding()
+    absence.seen(told)
+    for _ in range(QUIET):
+        absence.run("planner.plan")
+        absence.seen(told)
+    assert absence.is_gone(told)
 
 
 def test_other_runs_say_nothing() -> None:

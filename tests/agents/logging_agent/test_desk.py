@@ -172,7 +172,7 @@ def test_what_is_rare_or_being_tried_is_not_gone(traced: "type[Traced]") -> None
     here = desk()
     here.learn(finding(), NOW)
     runs(here, traced, 40)
-    here.sighted(finding())
+    here.sighted(finding(last_seen_unix_ms=NOW))
     runs(here, traced, 399)
     assert here.moves(NOW + 1) == []
     here.applied([policy_of(finding(), Level.CANARY, now_ms=NOW)])
