@@ -7,7 +7,6 @@ import pytest
 from antiphon.agents.logging_agent.absence import QUIET, Absence
 from antiphon.schemas.finding import Finding, FindingState, Grade, Remedy
 
-
 LATER = itertools.count()  # ms
 
 
