@@ -1,10 +1,10 @@
 """What watching costs: detectors a span, their memory, the way from the bus into the store, and tracing an ask.
 
-- detectors: the logging agent's core with every pattern on, on one core. More comes than it may analyse, so it samples
-  whole traces while the streaming layers see every span. Beside it the raw limit (reading every batch and looking at
-  each span's operation once) and the core with sampling off, which analyses everything.
-- memory: the same stream for 10 million spans (``--quick``: one million), in a process of its own; the growth is that
-  of the resident set between the first tenth, when caches are full, and the end.
+- detectors: the logging agent's core with every pattern on, on one core, for 10 million spans. With ``--quick`` it is
+  one million, of which the first second, when it does not know yet how much comes, is a large part. More comes than it
+  may analyse, so it samples whole traces while the streaming layers see every span. Beside it the raw limit (reading every batch and
+  looking at each span's operation once) and the core with sampling off, which analyses everything.
+- memory: how much the resident set of that process grows between the first tenth, when caches are full, and the end.
 - bus to store: batches of 256 spans wait in the stream of an embedded server; timed until the last is on disk. Beside
   it the store alone and reading the stream alone.
 - tracing: an ask on the in-memory bus with tracing on and off, in turns; beside it OpenTelemetry's SDK for two spans
@@ -138,18 +138,18 @@ def raw_limit(rounds: int) -> float:
     return spans / cpu_s
 
 
-def detectors(rounds: int) -> tuple[float, float, float]:
-    """Spans a second of CPU: as it runs, with everything analysed, and the raw limit."""
-    sampled = run_core(LoggingCore(rng=random.Random(1)), rounds)
-    whole = run_core(LoggingCore(rng=random.Random(1), limits=Limits(analysed_spans_per_s=1 << 40,
-        spans_per_tick=1 << 30)), max(rounds // 10, 1))  # fmt: skip
-    return sampled[0] / sampled[1], whole[0] / whole[1], raw_limit(max(rounds // 10, 1))
+def detectors(rounds: int) -> tuple[float, float]:
+    """Spans a second of CPU, and MB that the resident set grows after the first tenth. In this process: call it in a
+    fresh one."""
+    spans, cpu_s, resident = run_core(LoggingCore(rng=random.Random(1)), rounds)
+    return spans / cpu_s, (resident[-1] - resident[0]) * 1024 / 1e6
 
 
-def memory(rounds: int) -> float:
-    """MB that the resident set grows after the first tenth. In this process: call it in a fresh one."""
-    _, _, resident = run_core(LoggingCore(rng=random.Random(1)), rounds)
-    return (resident[-1] - resident[0]) * 1024 / 1e6
+def beside(rounds: int) -> tuple[float, float]:
+    """Spans a second of CPU with everything analysed, and the raw limit."""
+    limits = Limits(analysed_spans_per_s=1 << 40, spans_per_tick=1 << 30)
+    spans, cpu_s, _ = run_core(LoggingCore(rng=random.Random(1), limits=limits), rounds)
+    return spans / cpu_s, raw_limit(rounds)
 
 
 async def bus_to_store(count: int) -> tuple[float, float, float]:
@@ -220,16 +220,17 @@ def main() -> None:
     """Run, print a table, then the figures as one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a tenth of the spans")
-    parser.add_argument("--memory", action="store_true", help=argparse.SUPPRESS)  # the process that is measured
+    parser.add_argument("--detectors", action="store_true", help=argparse.SUPPRESS)  # the process that is measured
     options = parser.parse_args()
     per_round = len(one(1).spans) * TRACES
     long = (1_000_000 if options.quick else 10_000_000) // per_round + 1
-    if options.memory:
-        print(memory(long))
+    if options.detectors:
+        print(*detectors(long))
         return
-    ours, whole, raw = detectors(max(long // 10, 10))
-    command = [sys.executable, __file__, "--memory", *(["--quick"] if options.quick else [])]
-    grown = float(subprocess.run(command, check=True, capture_output=True, text=True, timeout=3_600).stdout)
+    command = [sys.executable, __file__, "--detectors", *(["--quick"] if options.quick else [])]
+    said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=3_600).stdout
+    ours, grown = map(float, said.split())
+    whole, raw = beside(2)
     through, alone, reading = asyncio.run(bus_to_store(100_000 if options.quick else 400_000))
     added, plain = asyncio.run(asks(20 if options.quick else 60, 200))
     slower, busier = asyncio.run(share(8 if options.quick else 40))
