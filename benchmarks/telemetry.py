@@ -2,8 +2,8 @@
 
 - detectors: the logging agent's core with every pattern on, on one core, for 10 million spans. With ``--quick`` it is
   one million, of which the first second, when it does not know yet how much comes, is a large part. More comes than it
-  may analyse, so it samples whole traces while the streaming layers see every span. Beside it the raw limit (reading every batch and
-  looking at each span's operation once) and the core with sampling off, which analyses everything.
+  may analyse, so it samples whole traces while the streaming layers see every span. Beside it the raw limit (reading
+  every batch and looking at each span's operation once) and the core with sampling off, which analyses everything.
 - memory: how much the resident set of that process grows between the first tenth, when caches are full, and the end.
 - bus to store: batches of 256 spans wait in the stream of an embedded server; timed until the last is on disk. Beside
   it the store alone and reading the stream alone.
