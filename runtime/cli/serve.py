@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-CONSOLE_WAIT_S = 60.0  # two are usual; a console that cannot start says so and ends at once
+CONSOLE_START_S = 60.0  # two are usual; a console that cannot start says so and ends at once
+CONSOLE_END_S = 15.0
 ADDRESS, PORT = "127.0.0.1", 8485  # of the OpenAI gateway
 AT_ONCE = 64  # requests of a tenant that a model which is not local is given
 UNTIL_EOF = typer.Option(False, "--until-eof", help="Stop when standard input closes: the parent has gone.")
@@ -275,7 +276,7 @@ class _Console:
         )
         assert self._process.stdout is not None
         try:
-            line = await asyncio.wait_for(self._process.stdout.readline(), CONSOLE_WAIT_S)
+            line = await asyncio.wait_for(self._process.stdout.readline(), CONSOLE_START_S)
         except TimeoutError:
             line = b""
         if line:
@@ -291,7 +292,7 @@ class _Console:
         assert process.stdin is not None
         process.stdin.close()
         try:
-            await asyncio.wait_for(process.wait(), CONSOLE_WAIT_S)
+            await asyncio.wait_for(process.wait(), CONSOLE_END_S)
         except TimeoutError:
             process.kill()
             await process.wait()

@@ -39,4 +39,5 @@ async def test_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
     assert [name for name in NOTHING_WRONG if figures[name]] == [], ran.stdout + ran.stderr
     assert figures["kills"] == 2
     assert figures["tasks"] >= 50
+    assert figures["resume_p95_s"] is not None  # all of it
     assert figures["spans"] > figures["tasks"]

@@ -47,7 +47,7 @@ async def test_a_drained_node_s_task_is_finished_by_another_at_once(tmp_path: Pa
             assert "first" not in {card.node for card in await client.host.directory.nodes()}
         draining = False
         async with memory_system(System("s", agents=[agent]), server=server):
-            assert (await task.result(timeout_s=60)).n == 1
+            assert (await task.result(timeout_s=20)).n == 1
         with pytest.raises(UnknownAgent, match=r"no node serves a\.work now"):
             await client.ask(work, Count(n=1))
 

@@ -251,7 +251,7 @@ class TestRequest:
 
     async def test_no_responders_at_once(self, bus: Bus) -> None:
         """Nobody listens: an error long before the time is up."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(30):
             with pytest.raises(NoResponders, match=r"a\.b"):
                 await bus.request("a.b", b"", timeout_s=60)
 
@@ -262,7 +262,7 @@ class TestRequest:
         begun = loop.time()
         with pytest.raises(RequestTimeout, match=r"0\.2 s"):
             await bus.request("a", b"", timeout_s=0.2)
-        assert 0.15 <= loop.time() - begun < 20
+        assert 0.15 <= loop.time() - begun < 4
 
     async def test_late_answer_is_ignored(self, bus: Bus) -> None:
         """An answer after the time is up disturbs nobody."""

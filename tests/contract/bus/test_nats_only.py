@@ -204,7 +204,7 @@ class TestOpen:
 
     async def test_unreachable(self, tmp_path: Path) -> None:
         """Nobody at the URL: an error within 5 s that names it and both ways out."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(5):
             with pytest.raises(BusUnavailable, match="unset ANTIPHON_NATS_URL") as refusal:
                 await open_bus("nats://127.0.0.1:9", None, tmp_path, "test")
         assert "127.0.0.1:9" in str(refusal.value)
@@ -216,7 +216,7 @@ class TestOpen:
         begun = loop.time()
         with pytest.raises(BusUnavailable, match=r"(?i)authorization") as refusal:
             await open_bus(server.url.replace("//", "//secret@"), "wrong", tmp_path, "test")
-        assert loop.time() - begun < 20
+        assert loop.time() - begun < 4  # what a connect may take
         assert "secret" not in str(refusal.value)
 
     @pytest.mark.parametrize("url", ["nats://host:notaport", "nats://", "http://127.0.0.1:4222"])

@@ -26,7 +26,7 @@ async def test_waiting_ends_with_a_batch_a_bell_or_the_time() -> None:
     """Nobody sleeps through what has come before, and nobody waits for ever."""
     inbox = Inbox()
     await inbox.receive(Delivery("s", b"a"))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(30):
         await inbox.wait(60)
         inbox.ring()
         await inbox.wait(60)

@@ -110,7 +110,7 @@ async def test_work_that_the_bus_kept_from_being_settled_comes_back_before_its_l
     worker = Worker(cast(Bus, bus), spec, Slots("a", 1, 0), process)
     await worker.start()
     try:
-        await asyncio.wait_for(settled.wait(), 60)
+        await asyncio.wait_for(settled.wait(), 30)
     finally:
         await worker.stop()
     assert deliveries == [1, 2]

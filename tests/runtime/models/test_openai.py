@@ -113,7 +113,7 @@ async def test_a_silent_server_is_unavailable(raw: Raw, ask: Ask) -> None:
     raw.stream(HELLO, then=asyncio.Event())
     async with opened(raw, timeout_s=0.2) as model:
         with pytest.raises(ModelUnavailable, match="silent"):
-            await asyncio.wait_for(collect(model.generate(ask())), 60)
+            await asyncio.wait_for(collect(model.generate(ask())), 20)
 
 
 @pytest.mark.parametrize(

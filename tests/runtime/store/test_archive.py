@@ -61,7 +61,7 @@ async def archiving(store: Store, bus: Bus) -> AsyncGenerator[None, None]:
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    """Wait until it holds, for 20 seconds at most."""
+    """Wait until it holds, for a minute at most."""
     async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110  # what it asks is in a file: nothing here could set an event
             await asyncio.sleep(0.01)
