@@ -8,7 +8,7 @@ from antiphon.runtime.engine.entry import Entry
 from antiphon.runtime.engine.placement import INVARIANT_PAGES
 from antiphon.runtime.engine.plan import Row, StepPlan
 
-CHUNK_UNIT: Final = 32  # a prompt's chunks but its last are multiples: whole tiles
+CHUNK_UNIT: Final = 32  # a prompt's chunks are multiples: whole tiles; but its last, and those of a few tokens
 _FAR_TOO_LATE: Final = 1.5  # times the target
 LONE_TOKENS: Final = 512  # of prompts in a step that keeps no next token waiting, where the target would give fewer
 MOST_TOKENS: Final = 8192  # of prompts in any step: bounds the activations
