@@ -113,7 +113,7 @@ async def test_an_ask_is_answered_and_typed() -> None:
     """A quick request returns the handler's message."""
     system, write, _ = newsroom()
     async with memory_system(system, models={"smollm2-135m": script()}, nodes=2) as client:
-        assert isinstance(await client.ask(write, Question(text="Why?"), timeout_s=5), Draft)
+        assert isinstance(await client.ask(write, Question(text="Why?"), timeout_s=60), Draft)
 
 
 async def test_an_idempotency_key_names_one_task() -> None:
@@ -273,7 +273,7 @@ async def test_a_full_mailbox_answers_busy() -> None:
         return Nothing()
 
     async with memory_system(System("s", agents=[agent])) as client:
-        asks = [asyncio.create_task(client.ask(work, Nothing(), timeout_s=5)) for _ in range(3)]
+        asks = [asyncio.create_task(client.ask(work, Nothing(), timeout_s=60)) for _ in range(3)]
         done, _ = await asyncio.wait(asks, return_when=asyncio.FIRST_COMPLETED)
         assert isinstance(done.pop().exception(), Busy)
         release.set()

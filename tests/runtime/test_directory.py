@@ -221,4 +221,4 @@ async def gathered(client: Outside, subject: str, count: int) -> list[dict[str, 
     inbox = client.new_inbox()
     answers = await client.subscribe(inbox)
     await client.publish(subject, reply=inbox)
-    return [json.loads((await answers.next_msg(5)).data) for _ in range(count)]
+    return [json.loads((await answers.next_msg(60)).data) for _ in range(count)]

@@ -39,7 +39,7 @@ async def test_a_drained_node_s_task_is_finished_by_another_at_once(tmp_path: Pa
             async with Node(host, [agent], drain_s=0.05):
                 assert {card.node for card in await client.host.directory.nodes()} >= {"first"}
                 task = await client.submit(work, Count(n=1))
-                asked = asyncio.create_task(client.ask(work, Count(n=0), timeout_s=5))
+                asked = asyncio.create_task(client.ask(work, Count(n=0), timeout_s=60))
                 for _ in range(2):
                     await asyncio.wait_for(begun.get(), 60)
             with pytest.raises(NodeStopping, match="node first is stopping"):

@@ -307,7 +307,7 @@ class TestForeign:
         theirs = await foreign.subscribe("b")
         await foreign.flush()
         await bus.publish("b", b"2", {"x": "ü: y"}, reply="r")
-        message = await theirs.next_msg(5)
+        message = await theirs.next_msg(60)
         assert (message.data, message.headers, message.reply) == (b"2", {"x": "ü: y"}, "r")
 
     async def test_lost_consumer_is_rebuilt(self, bus: NatsBus, foreign: Foreign) -> None:

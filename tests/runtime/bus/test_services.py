@@ -35,14 +35,14 @@ async def test_answers_every_scope() -> None:
     services = await serve_services(bus, SERVICE, _figures)
     for verb in ("PING", "INFO", "STATS"):
         for scope in ("", ".writer", ".writer.n1"):
-            said = json.loads((await bus.request(f"$SRV.{verb}{scope}", b"", timeout_s=1)).body)
+            said = json.loads((await bus.request(f"$SRV.{verb}{scope}", b"", timeout_s=60)).body)
             assert said["type"] == f"io.nats.micro.v1.{verb.lower()}_response"
             assert (said["name"], said["id"], said["version"]) == ("writer", "n1", "0.1.0")
     with pytest.raises(NoResponders):
-        await bus.request("$SRV.PING.critic", b"", timeout_s=1)
+        await bus.request("$SRV.PING.critic", b"", timeout_s=60)
     await services.stop()
     with pytest.raises(NoResponders):
-        await bus.request("$SRV.PING", b"", timeout_s=1)
+        await bus.request("$SRV.PING", b"", timeout_s=60)
     await bus.close()
 
 
@@ -57,7 +57,7 @@ async def test_as_nats_py_reads_it(tmp_path: Path) -> None:
         inbox = client.new_inbox()
         answers = await client.subscribe(inbox)
         await client.publish("$SRV.PING", reply=inbox)
-        pings = [ServicePing.from_dict(json.loads((await answers.next_msg(5)).data)) for _ in range(2)]
+        pings = [ServicePing.from_dict(json.loads((await answers.next_msg(60)).data)) for _ in range(2)]
         assert {(ping.name, ping.id) for ping in pings} == {("writer", "n1"), ("critic", "n2")}
         stats = ServiceStats.from_dict(json.loads((await client.request("$SRV.STATS.writer", timeout=60)).data))
         (endpoint,) = stats.endpoints

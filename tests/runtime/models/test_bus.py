@@ -207,7 +207,7 @@ async def test_a_full_server_refuses(near: MemoryBus, far: MemoryBus, ask: Ask) 
     server = await serve(far, ScriptedModel(lambda _: LONG, token_s=0.01), concurrency=1, waiting=1)
     model = BusModel(near, "default", "m", pace=CALM)
     reading = [asyncio.create_task(collect(model.generate(ask(max_tokens=900)))) for _ in range(3)]
-    done, waiting = await asyncio.wait(reading, return_when=asyncio.FIRST_COMPLETED, timeout=5)
+    done, waiting = await asyncio.wait(reading, return_when=asyncio.FIRST_COMPLETED, timeout=60)
     (refused,) = done
     error = refused.exception()
     assert isinstance(error, ModelUnavailable)

@@ -190,7 +190,7 @@ async def test_a_server_that_hangs_holds_up_nobody_for_long(raw: "RawServer") ->
     raw.stream(b'{"data": [', then=asyncio.Event())
     places = [place(f"{raw.url}/models")] * 3
     odd = [place(url) for url in ("http://127.0.0.1:99999/v1/models", "http://127.0.0.1:1/models")]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         found = await look(places + odd, {}, timeout_s=0.2)
     assert [each.models for each in found] == [()] * 5
     assert [each.problem for each in found[:3]] == ["no answer in 0.2 s, or not of a model server"] * 3
