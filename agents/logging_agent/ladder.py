@@ -1,7 +1,8 @@
 """How far a finding's remedy goes, and when it comes back: what to do next, decided without doing it.
 
 suggest -> shadow -> canary -> on. Each step up by itself needs every condition of ``hindrance``; each step down needs
-one guardrail. A person may put a remedy anywhere; what it does is measured and taken back alike.
+one guardrail. A canary that begins by itself treats few runs, and half of them once those took no harm. A person may
+put a remedy anywhere; what it does is measured and taken back alike.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ COOL_DOWN_MS: Final = 7 * 86_400_000  # in which a finding that was dismissed or
 EXPERIMENT_MS: Final = 7 * 86_400_000  # what has shown nothing by then is taken back
 GRACE_MS: Final = 10_000  # between a policy and the state that goes with it, which are stored one after the other
 SWITCHBACK: Final = frozenset({"p9", "p17", "p19"})  # their remedies change pools that both arms would share
+FEW: Final = 0.05  # of the runs, in a canary that began by itself; a guardrail that trips then has cost little
+HALF: Final = 0.5  # with as many in both arms a saving shows soonest
 SLICES_A_SAVING: Final = 20  # a time slice lasts so many predicted savings: far longer than a run, or runs mix arms
 SLICE_S: Final = (10.0, 600.0)
 
@@ -118,7 +121,7 @@ def policy_id(finding: Finding) -> str:
     return f"{finding.pattern}-{finding.id[:12]}"
 
 
-def policy_of(finding: Finding, level: Level, *, now_ms: int, share: float = 0.5, reason: str = "") -> Policy:
+def policy_of(finding: Finding, level: Level, *, now_ms: int, share: float = HALF, reason: str = "") -> Policy:
     """The policy that does the finding's remedy, which must have a proposal."""
     assert finding.remedy.proposal is not None
     saved_s = finding.saving.latency_s.point if finding.saving is not None and finding.saving.latency_s else 0.0
@@ -150,11 +153,14 @@ def _start(standing: Standing) -> Move | None:
 
 
 def _climb(standing: Standing, level: Level, reason: str) -> Move:
-    return Move(put=_policy(standing, level, reason), say=_as(standing.finding, _STATES[level], reason))
+    policy = _policy(standing, level, reason)
+    if level is Level.CANARY and policy.arms is Arms.RUN:  # few time slices would take days
+        policy = _policy(standing, level, reason, FEW)
+    return Move(put=policy, say=_as(standing.finding, _STATES[level], reason))
 
 
-def _policy(standing: Standing, level: Level, reason: str) -> Policy:
-    return policy_of(standing.finding, level, now_ms=standing.now_ms, reason=reason)
+def _policy(standing: Standing, level: Level, reason: str, share: float = HALF) -> Policy:
+    return policy_of(standing.finding, level, now_ms=standing.now_ms, share=share, reason=reason)
 
 
 def _agrees(finding: Finding, policy: Policy) -> bool:
@@ -175,6 +181,9 @@ def _judged(standing: Standing, policy: Policy) -> Move | None:
     is_equal = policy.level is Level.SHADOW and verdict is Verdict.EQUAL
     if is_equal and not hindrance(standing, Level.CANARY):
         return _climb(standing, Level.CANARY, note)
+    is_narrow = policy.level is Level.CANARY and policy.share < HALF
+    if is_narrow and measured is not None and measured.is_harmless and not hindrance(standing, Level.CANARY):
+        return Move(put=_policy(standing, Level.CANARY, f"no harm in {policy.share:.0%} of runs"))
     if policy.level is Level.CANARY and (is_verified or verdict is Verdict.SAVES):
         ahead = hindrance(standing, Level.ON)
         if is_verified and not ahead:

@@ -48,11 +48,15 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """A verdict with its reason, and the realised saving where one was measured."""
+    """A verdict with its reason, and the realised saving where one was measured.
+
+    ``is_harmless``: each arm has enough units for guardrails to see by, and none trips.
+    """
 
     verdict: Verdict
     note: str
     realised: Realised | None = None
+    is_harmless: bool = False
 
 
 def primary(saving: Saving | None) -> str:
@@ -96,16 +100,18 @@ def measure(finding: Finding, trial: Trial, rng: random.Random) -> Measured:
         if _runs(units) < 2 * sum(finding.realised.runs):
             return Measured(verdict=Verdict.OPEN, note=f"measured: {count}")
         return Measured(verdict=Verdict.AGAIN, note=f"measured: {count}", realised=realised(finding, units, rng))
+    is_harmless = min(len(arm) for arm in _sides(units)) >= FEWEST
     if metric and expected is not None:
         treated, control = arms(units, metric)
         found = difference(treated, control) if min(len(treated), len(control)) >= FEWEST else None
         if found and found.saved > 0 and evidence(found.saved, found.variance, expected.point) >= 1 / ALPHA:
-            return Measured(verdict=Verdict.SAVES, note=f"measured: {count}", realised=realised(finding, units, rng))
+            saved = realised(finding, units, rng)
+            return Measured(verdict=Verdict.SAVES, note=f"measured: {count}", realised=saved, is_harmless=is_harmless)
     if _has_had_its_runs(units, trial.policy.arms):
         return Measured(
             verdict=Verdict.NOTHING, note=f"no saving shows: {count}", realised=realised(finding, units, rng)
         )
-    return Measured(verdict=Verdict.OPEN, note=f"measuring: {count}")
+    return Measured(verdict=Verdict.OPEN, note=f"measuring: {count}", is_harmless=is_harmless)
 
 
 def realised(finding: Finding, units: Sequence[Unit], rng: random.Random) -> Realised | None:

@@ -139,7 +139,7 @@ def test_by_default_findings_are_said_and_nothing_is_applied(stage: Stage) -> No
 
 
 def test_where_the_user_says_on_a_proven_remedy_goes_all_the_way(stage: Stage) -> None:
-    """Shadow, canary, verified and on, measured against what was predicted; no hand touches it."""
+    """Shadow, canary of few runs, of half, verified and on, measured against what was predicted; no hand touches it."""
 
     async def play(seen: Seen) -> None:
         await seen.runs(1, 8)
@@ -150,7 +150,12 @@ def test_where_the_user_says_on_a_proven_remedy_goes_all_the_way(stage: Stage) -
         await asyncio.sleep(5)
         (policy,) = await seen.policies()
         assert (policy.level, (await seen.last()).state) == (Level.CANARY, FindingState.CANARY)
-        await seen.runs(200, 80, policy)
+        assert policy.share == 0.05
+        await seen.runs(200, 600, policy)
+        await asyncio.sleep(5)
+        (policy,) = await seen.policies()
+        assert (policy.level, policy.share) == (Level.CANARY, 0.5)
+        await seen.runs(1_000, 80, policy)
         await asyncio.sleep(5)
         found = await seen.last()
         (policy,) = await seen.policies()

@@ -72,6 +72,11 @@ def standing(said: Finding, level: Level | None = None, verdict: Verdict | None 
     return Standing(**{**values, **changes})
 
 
+def harmless(verdict: Verdict) -> Measured:
+    """Enough runs for guardrails to see by, none of which trips."""
+    return Measured(verdict=verdict, note="why", is_harmless=True)
+
+
 def other(**changes: Any) -> Policy:
     """Somebody's policy."""
     return Policy.model_validate({"id": "other", "proposal": HEDGING, "level": Level.CANARY, **changes})
@@ -160,7 +165,8 @@ def test_whatever_is_tried_ends(
 
 
 def test_a_proven_finding_climbs_step_by_step() -> None:
-    """Shadow, canary, verified, on: each by its own verdict, the last only where the setting says on."""
+    """Shadow, canary of few runs, of half, verified, on: each by its own verdict, the last only where the setting
+    says on."""
     start = decide(standing(finding()))
     assert start is not None and start.put is not None and start.say is not None
     assert (start.put.level, start.say.state) == (Level.SHADOW, FindingState.SHADOW)
@@ -168,7 +174,10 @@ def test_a_proven_finding_climbs_step_by_step() -> None:
     assert decide(standing(start.say, Level.SHADOW, Verdict.OPEN)) is None
     canary = decide(standing(start.say, Level.SHADOW, Verdict.EQUAL))
     assert canary is not None and canary.put is not None and canary.say is not None
-    assert (canary.put.level, canary.say.state) == (Level.CANARY, FindingState.CANARY)
+    assert (canary.put.level, canary.put.share, canary.say.state) == (Level.CANARY, 0.05, FindingState.CANARY)
+    wider = decide(standing(canary.say, policy=canary.put, measured=harmless(Verdict.SAVES)))
+    assert wider is not None and wider.put is not None and wider.say is None
+    assert (wider.put.share, wider.put.since_unix_ms, wider.put.reason) == (0.5, NOW, "no harm in 5% of runs")
     saves = decide(standing(canary.say, Level.CANARY, Verdict.SAVES))
     assert saves is not None and saves.say is not None and saves.put is None
     assert (saves.say.state, saves.say.realised is not None) == (FindingState.VERIFIED, True)
@@ -180,6 +189,21 @@ def test_a_proven_finding_climbs_step_by_step() -> None:
     assert held is not None and held.say is not None
     assert "until a person says on" in held.say.note
     assert decide(standing(held.say, Level.CANARY, Verdict.SAVES, allowed=Level.CANARY)) is None
+
+
+def test_a_canary_widens_only_when_its_few_runs_took_no_harm() -> None:
+    """Nor where something holds it back, nor one whose arms are time slices, of which few would take days."""
+    said = finding(state=FindingState.CANARY)
+    few = policy_of(said, Level.CANARY, share=0.05, now_ms=NOW - 60_000)
+    assert decide(standing(said, policy=few, measured=Measured(verdict=Verdict.OPEN, note=""))) is None
+    for held in ({"allowed": Level.SUGGEST}, {"others": ((other(), "planner.plan"),)}):
+        assert decide(standing(said, policy=few, measured=harmless(Verdict.OPEN), **held)) is None
+    assert decide(standing(said, Level.CANARY, policy=few, measured=harmless(Verdict.HARMS))) == Move(
+        say=said.model_copy(update={"state": FindingState.REFUTED, "note": "why"}), remove=few.id
+    )
+    sliced = decide(standing(finding(pattern="p9", remedy=Remedy(text="hedge", proposal=HEDGING))))
+    assert sliced is not None and sliced.put is not None
+    assert (sliced.put.arms, sliced.put.share) == (Arms.TIME, 0.5)
 
 
 def test_a_verified_canary_is_told_again_when_it_was_measured_again() -> None:

@@ -148,6 +148,20 @@ def test_a_harmful_remedy_is_taken_back(how: dict[str, Any], why: str) -> None:
     assert all(why in note for _, _, note in found)
 
 
+def test_few_runs_are_not_yet_harmless() -> None:
+    """Guardrails compare means from 20 runs in each arm on; one that trips is harm, however many there are."""
+    runs, rng = Runs(policy()), random.Random(1)
+    for run in range(20):
+        runs.add(sample(2 * run, rng, seed=1), treated=False)
+        assert not told(runs, finding(saved_s=0.001)).is_harmless
+        runs.add(sample(2 * run + 1, rng, seed=1), treated=True)
+    assert told(runs, finding(saved_s=0.001)).is_harmless
+    for run in range(100, 300):
+        runs.add(replace(sample(run, rng, seed=1), latency_s=9.0), treated=True)
+    harmed = told(runs, finding(saved_s=0.001))
+    assert (harmed.verdict, harmed.is_harmless) == (Verdict.HARMS, False)
+
+
 def test_rare_slow_runs_trip_the_guardrail_of_the_99th_percentile() -> None:
     """The mean says nothing of 3 % of runs that take twice the slowest."""
     runs = Runs(policy())
