@@ -155,12 +155,12 @@ def _start(standing: Standing) -> Move | None:
 def _climb(standing: Standing, level: Level, reason: str) -> Move:
     policy = _policy(standing, level, reason)
     if level is Level.CANARY and policy.arms is Arms.RUN:  # few time slices would take days
-        policy = _policy(standing, level, reason, FEW)
+        policy = policy.model_copy(update={"share": FEW})
     return Move(put=policy, say=_as(standing.finding, _STATES[level], reason))
 
 
-def _policy(standing: Standing, level: Level, reason: str, share: float = HALF) -> Policy:
-    return policy_of(standing.finding, level, now_ms=standing.now_ms, share=share, reason=reason)
+def _policy(standing: Standing, level: Level, reason: str) -> Policy:
+    return policy_of(standing.finding, level, now_ms=standing.now_ms, reason=reason)
 
 
 def _agrees(finding: Finding, policy: Policy) -> bool:
